@@ -120,5 +120,11 @@ function caseCard(run, line) {
   return el("article", { class: "case" }, el("h4", null, `#${line.example}`, el("span", { class: "pill" }, colourDot(color), ` ${name}`)), el("div", { class: "case-inputs" }, inputs),
     el("dl", { class: "case-facts" }, fact("target", outcomeText(line.target_name ?? line.target)),
       fact("predicted", `${outcomeText(line.predicted_name ?? line.predicted)}${Number.isFinite(line.probability) ? ` (${line.probability.toFixed(2)})` : ""}`), fact("UC alone", alone),
-      fact(outcomeText(line.output_name ?? line.output), `${number(line.value)} = UC ${number(line.uc)} ${line.mi < 0 ? "−" : "+"} MI ${number(Math.abs(line.mi))} (± ${number(1.96 * line.error)})`), fact("loss", number(line.loss))));
+      fact(outcomeText(line.output_name ?? line.output), caseSum(line)), fact("loss", number(line.loss))));
+}
+
+// −4.60 = UC −4.26 − MI 0.34 (± 0.17)
+function caseSum(line) {
+  const [value, uc, mi, error] = aligned([line.value, line.uc, Math.abs(line.mi), INTERVAL * (line.error ?? NaN)]);
+  return `${value} = UC ${uc} ${line.mi < 0 ? "−" : "+"} MI ${mi} (± ${error})`;
 }

@@ -61,7 +61,7 @@ function importanceRow(lines, example, name) {
   const limit = limitOf(lines.map((line) => weightsOf(line, name)));
   const maps = lines.map((line) => importanceMap(line, name, modality, limit, lines.length > 1));
   const beside = lines.length === 1 && strongestParts(modality.segments, weightsOf(lines[0], name), limit);
-  return el("div", { class: "map-line" }, el("h4", null, name), el("div", { class: "map-grid" }, inputFigure(modality), maps, beside && el("div", { class: "map" }, el("p", { class: "map-title beside" }, "strongest parts"), beside)), colourBar(limit));
+  return el("div", { class: "map-line" }, el("h3", null, cut(name)), el("div", { class: "map-grid" }, inputFigure(modality), maps, beside && el("div", { class: "map" }, el("p", { class: "map-title beside" }, "strongest parts"), beside)), colourBar(limit));
 }
 
 function inputFigure(modality) {

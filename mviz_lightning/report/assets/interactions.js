@@ -26,6 +26,7 @@ function interactionStage(run, stage) {
 }
 
 function interactionsOf(lines, example) {
+  if (!lines.some(({ pairs }) => pairs.length)) return empty("No pair of modalities was measured here.");
   const words = (line, pair) => [lines.length > 1 && outputTitle(line), line.pairs.length > 1 && `${pair.first} × ${pair.second}`].filter(Boolean).join(", ");
   const options = lines.flatMap((line, i) => line.pairs.map((pair, k) => [`${i}/${k}`, words(line, pair)]));
   const slot = el("div");
@@ -76,7 +77,7 @@ function pairList(grid, order, limit, choose) {
   const item = ([row, column]) => el("li", null, el("button", {
     type: "button", class: "pair", "aria-pressed": "false", onclick: () => choose(row, column), onpointerenter: () => choose(row, column), onfocus: () => choose(row, column),
   }, el("span", { class: "pair-name" }, `“${grid.rows[row]}” × ${grid.columns[column]}`), weightBar(grid.values[row][column], limit), el("b", null, signed(grid.values[row][column], 2))));
-  return el("div", { class: "pair-list" }, el("h4", null, "Strongest pairs"), el("ol", null, order.map(item)));
+  return el("div", { class: "pair-list" }, el("h3", null, "Strongest pairs"), el("ol", null, order.map(item)));
 }
 
 // The maps of both modalities: what each part adds together with the chosen part of the other.

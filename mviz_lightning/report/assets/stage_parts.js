@@ -24,7 +24,7 @@ function eachStage(run, result, draw) {
   const title = ({ name, head }) => [name, head && `head ${head}`].filter(Boolean).join(", ");
   return el("div", null, stages.map((stage) => {
     const node = el("div", { class: "stage" }, stages.length > 1 && el("h3", null, title(stage)));
-    lazily(node, () => node.append(el("div", null, draw(stage))));
+    lazily(node, () => node.append(attempt(() => el("div", null, draw(stage)))));
     return node;
   }));
 }
@@ -106,7 +106,7 @@ function exampleStrip(run, byExample, chosen, onChange) {
 function thumb(run, id, words) {
   const example = run.examples[id];
   const shown = example && (thumbnail(example) || el("span", { class: "no-picture" }, wordsOf(run, example)));
-  return el("span", { class: "thumb" }, shown, el("small", null, `#${id}`, words && ` ${outcomeText(words)}`));
+  return el("span", { class: "thumb" }, shown, el("small", null, `#${id}`), words && el("small", { title: outcomeText(words) }, outcomeText(words)));
 }
 
 // The words of an example in place of a picture; none where inputs are not kept.

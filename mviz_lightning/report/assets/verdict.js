@@ -100,8 +100,8 @@ function closeTo(last, least, next, head) {
 function stateSentence(run, name, head) {
   const { state, since } = stateSince(run, name, head),
     { word, means } = STATES[state];
-  const why = means.replace(/^Swapping it /, "swapping it ").replace(/\.$/, "");
-  return [" It is ", el("b", { class: state === 2 ? "bad" : null }, `${word} since ${placeOf(since)}`), `: ${why}.`];
+  const found = el("b", { class: state === 2 ? "bad" : null }, `${name} ${word}`);
+  return [` The check of ${placeOf(since)} found `, found, `: ${means.replace("Swapping it", "swapping it")}`];
 }
 
 // Modalities that are used now and were collapsed before.
