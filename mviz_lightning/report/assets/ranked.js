@@ -61,7 +61,7 @@ function positionStage(run, stage) {
 function positionsOf(run, line, example) {
   const effects = numbers(line.effects), most = limitOf(effects);
   const input = example ? Object.values(example.modalities).find(({ view }) => view && view.view === "picture") : null;
-  const lattice = (title, values, colorOf, said) => el("figure", { class: "map" }, el("figcaption", null, el("span", { class: "map-title" }, title)), latticeDrawing(line.shape, values, colorOf, said));
+  const lattice = (title, values, colorOf, said) => titled(title, latticeDrawing(line.shape, values, colorOf, said));
   const classes = [["target", line.labels], ["predicted", line.decisions]].filter(([, values]) => values);
   const head = run.heads.find(({ name }) => name === (line.head || "")) || {}, named = (value) => (value === -100 ? "no label" : (head.class_names || [])[value] ?? String(value));
   return el("div", null, el("div", { class: "map-grid" }, input && inputFigure(input),

@@ -78,7 +78,7 @@ function sentenceOf(run, head) {
     intervalOf(last, least.name, head),
     next && withoutNext(last, least, next, head),
     ".",
-    run.modalities.map((name) => stateSentence(run, name, head, name === least.name)),
+    run.modalities.map((name) => stateSentence(run, name, head)),
     recoveredSentence(run, head),
     unskilled(last),
   ];
