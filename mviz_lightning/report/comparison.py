@@ -5,14 +5,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from mviz_lightning.functional.differences import ShareDifference, share_differences
 from mviz_lightning.report.comparison_words import in_words, run_letter
+from mviz_lightning.report.payload import Plain
 from mviz_lightning.sinks.records import RunRecord, State
-
-Plain: TypeAlias = dict[str, Any]
-"""What JSON can hold."""
 
 LONGEST = 400
 """Largest number of letters of a configured value that is shown."""

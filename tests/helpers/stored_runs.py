@@ -50,6 +50,7 @@ class StoredRun:
         epochs: Number of checks in fit.
         modalities: Name -> kind, see :data:`KINDS`.
         explainers: Names of :data:`EXPLAINERS`.
+        least_from: Epoch from which the first modality is used least; before, the last one is.
         alarm: First and last epoch of an alarm of the first modality; last None: it does not end. None: no alarm.
         further_heads: Names of heads beside the main one.
         outside: Whether a validate and a test row follow.
@@ -64,6 +65,7 @@ class StoredRun:
     modalities: Mapping[str, str] | None = None
     explainers: Sequence[str] = ("dime", "importance", "cross_modal", "representation", "prediction", "errors")
     class_names: Sequence[str] = SHAPES
+    least_from: int = 0
     alarm: tuple[int, int | None] | None = None
     further_heads: Sequence[str] = ()
     outside: bool = True
@@ -91,11 +93,11 @@ class StoredRun:
         return self.alarm[0] <= epoch and (self.alarm[1] is None or epoch <= self.alarm[1])
 
     def used(self, epoch: int) -> dict[str, float]:
-        """Return how much of the outputs each modality moves; the first one moves less than the second."""
-        count = len(self.kinds)
+        """Return how much of the outputs each modality moves."""
+        last = max(1, len(self.kinds) - 1)
+        places = {name: place if epoch >= self.least_from else last - place for place, name in enumerate(self.kinds)}
         return {
-            name: 0.003 if self.collapsed(name, epoch) else (0.35 + 0.65 * place / max(1, count - 1))
-            for place, name in enumerate(self.kinds)
+            name: 0.003 if self.collapsed(name, epoch) else 0.35 + 0.65 * place / last for name, place in places.items()
         }
 
 
@@ -145,7 +147,7 @@ def _moments(run: StoredRun) -> Iterator[Moment]:
 def _history(run: StoredRun, now: Moment, random: Generator) -> Line:
     line: Line = {"stage": now.stage, "epoch": now.epoch, "step": now.step, "values": {}, "note": ""}
     if now.stage == "fit" and now.epoch in run.failed:
-        return line | {"note": "the model answered with NaN: shares were not measured"}
+        return line | {"note": "the model gave outputs that are not finite: shares were not measured"}
     values = _shares(now, random, run)
     for head in run.further_heads:
         values |= {f"{head}/{name}": value for name, value in _shares(now, random, run).items()}

@@ -162,6 +162,12 @@ def cross_modal(cases: Sequence[StoredCase], now: Moment, random: Generator) -> 
             )
 
 
+def _concept(kind: str, value: Any, name: str) -> Line:
+    source = "label" if kind == "class" else "text"
+    found = {"kind": kind, "source": source, "value": value, "name": name, "hits": 9, "drawn": 12, "having": 31}
+    return found | {"total": 128, "q": 0.003}
+
+
 def representation(cases: Sequence[StoredCase], now: Moment, random: Generator) -> Iterator[Line]:
     names = list(cases[0].inputs)
     shares = random.dirichlet(np.full(len(names) + 1, 0.5), FEATURES)
@@ -190,7 +196,7 @@ def representation(cases: Sequence[StoredCase], now: Moment, random: Generator) 
             deviation=rounded(random.uniform(0.5, 2)),
             overlap=rounded(random.uniform(0, 1)),
             examples=shown,
-            concepts=[{"word": now.name(cases[0].target), "difference": rounded(random.uniform(0.5, 2))}],
+            concepts=[_concept("class", cases[0].target, now.name(cases[0].target)), _concept("word", "red", "red")],
             parts=parts,
         )
     counts = {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}

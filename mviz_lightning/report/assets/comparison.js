@@ -11,7 +11,7 @@ const RUN_DASHES = ["", "6 4", "2 3", "9 3 2 3", "1 5"];
 const COMPARED_CURVES = [["total", "Lost without it"], ["contribution", "Alone"], ["perceptual", "Score lost"], ["score", "Score"], ["interaction", "Interaction"]];
 
 section({
-  id: "comparison", title: "How the runs differ", whole: true,
+  id: "comparison", title: "How the runs differ", short: "Comparison", whole: true,
   build: (runs, page) => (page.comparison && runs.length > 1 ? comparisonView(runs, page.comparison) : null),
 });
 
@@ -59,7 +59,7 @@ function differencesInWords(heads, { head, states, sentences }) {
 }
 
 function differencesInFigures(both, heads, { head, values }) {
-  const isMain = ({ key }) => key.split("/")[0] in VALUE_NAMES, main = values.filter(isMain).sort(byValueName), rest = values.filter((one) => !isMain(one));
+  const isMain = ({ key }) => ownOf(VALUE_NAMES, key.split("/")[0]), main = values.filter(isMain).sort(byValueName), rest = values.filter((one) => !isMain(one));
   return el("div", null, el("h3", null, "All differences", heads.length > 1 && `, ${head || "main head"}`), main.length > 0 && differenceTable(both, main),
     rest.length > 0 && fold(`${rest.length} more values`, () => differenceTable(both, rest)));
 }
@@ -77,7 +77,7 @@ function comparedStates(states) {
 
 function valueName(key) {
   const [kind, ...of] = key.split("/");
-  return kind in VALUE_NAMES ? VALUE_NAMES[kind](of.join("/")) : key;
+  return ownOf(VALUE_NAMES, kind) ? VALUE_NAMES[kind](of.join("/")) : key;
 }
 
 function isShare(key) {
@@ -87,7 +87,7 @@ function isShare(key) {
 // Values of one unit have one scale in the drawing: shares and scores, or those of one kind.
 function unitOf({ key }) {
   const kind = key.split("/")[0];
-  return kind in VALUE_NAMES || isShare(key) ? "share" : kind;
+  return ownOf(VALUE_NAMES, kind) || isShare(key) ? "share" : kind;
 }
 
 // Scores are read beside each other, so all have three decimals.

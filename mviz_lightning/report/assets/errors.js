@@ -14,12 +14,12 @@ const GAINS = ["rescued", "lowered"], SAME = ["right", "unchanged"];
 const CLASSES = 20; // classes that are shown; the rest is in a fold
 
 section({
-  id: "errors", title: "What failed",
+  id: "errors", title: "What failed", short: "Errors",
   build: (run) => eachStage(run, "errors", (stage) => errorStage(run, stage)),
 });
 
 function failureOf(category) {
-  const [name, color, meaning] = FAILURES[category] || [category, "var(--faint)", ""];
+  const [name, color, meaning] = ownOf(FAILURES, category) || [category, "var(--faint)", ""];
   return { category, name, color, meaning };
 }
 

@@ -4,7 +4,7 @@ const CONSTANT = "constant", SEVERAL = "multimodal";
 const FEATURE_THUMBS = 6; // examples that stand for a feature
 
 section({
-  id: "features", title: "What the features respond to",
+  id: "features", title: "What the features respond to", short: "Features",
   build: (run) => eachStage(run, "representation", (stage) => featureStage(run, stage)),
 });
 
@@ -30,16 +30,18 @@ function featureKinds(run) {
 }
 
 function kindColor(run, kind) {
-  return { [SEVERAL]: "var(--several)", [CONSTANT]: "var(--rule)" }[kind] || modalityColor(run, kind);
+  if (kind === CONSTANT) return "var(--rule)";
+  return kind === SEVERAL ? "var(--several)" : modalityColor(run, kind);
 }
 
 function kindName(kind) {
-  return { [SEVERAL]: "several modalities", [CONSTANT]: "constant" }[kind] || `${kind} alone`;
+  if (kind === CONSTANT) return kind;
+  return kind === SEVERAL ? "several modalities" : `${kind} alone`;
 }
 
 function featureCounts(run, moments, onMove) {
   const counts = moments.map((moment) => (overviewOf(moment) || {}).counts || {});
-  const series = featureKinds(run).map((kind) => ({ name: kindName(kind), color: kindColor(run, kind), values: counts.map((found) => found[kind] || 0) }))
+  const series = featureKinds(run).map((kind) => ({ name: kindName(kind), color: kindColor(run, kind), values: counts.map((found) => ownOf(found, kind) || 0) }))
     .filter(({ values }) => values.some((value) => value));
   return stackedChart({ label: "Features by what moves them, over the training", columns: moments.map(({ label }) => label), series, onMove });
 }
@@ -54,7 +56,7 @@ function featuresAt(run, moment) {
 
 function featureSummary(run, { counts, layer, unfused }) {
   const all = Object.values(counts).reduce((a, b) => a + b, 0);
-  const parts = featureKinds(run).filter((kind) => kind in counts).map((kind) => `${counts[kind]} ${kind === CONSTANT ? "never change" : kind === SEVERAL ? "follow several modalities" : `follow ${kind} alone`}`);
+  const parts = featureKinds(run).filter((kind) => ownOf(counts, kind) !== undefined).map((kind) => `${counts[kind]} ${kind === CONSTANT ? "never change" : kind === SEVERAL ? "follow several modalities" : `follow ${kind} alone`}`);
   const before = typeof unfused === "string" ? ` All follow ${unfused}, and the outputs do not: this layer lies before the fusion.` : "";
   return el("p", { class: "headline" }, `Of ${count(all, "feature")}${layer ? ` of ${layer}` : ""}, ${parts.join(", ")}.${before}`);
 }
@@ -130,7 +132,7 @@ function featureExamples(run, { examples }) {
 function conceptWords(concepts) {
   const one = (concept) => {
     const { kind, source, value, hits, drawn, having, total } = concept;
-    const what = { class: `target ${value}`, value: `${source} = ${value}` }[kind] || `“${value ?? concept.word}”`;
+    const what = kind === "class" ? `target ${value}` : kind === "value" ? `${source} = ${value}` : `“${value}”`;
     return total ? `${what} in ${hits} of ${drawn} (of all: ${having} of ${total})` : what;
   };
   return concepts.map(one).join("; ");

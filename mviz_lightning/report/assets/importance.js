@@ -8,7 +8,7 @@ const NOTABLE = 0.05; // gap from which on the page tells that weights do not ad
 const LISTED = 5; // parts that are listed by name
 
 section({
-  id: "importance", title: "What each part adds",
+  id: "importance", title: "What each part adds", short: "Importance",
   build: (run) => eachStage(run, "importance", (stage) => importanceStage(run, stage)),
 });
 

@@ -10,7 +10,7 @@ const FEW = 4; // choices up to which all are visible at once
 const PAIRS = 8; // pairs of parts that are listed in words
 
 section({
-  id: "interactions", title: "What acts together",
+  id: "interactions", title: "What acts together", short: "Interactions",
   build: (run) => eachStage(run, "cross_modal", (stage) => interactionStage(run, stage)),
 });
 

@@ -156,6 +156,17 @@ function buildSections(page, runs, chosen) {
     .filter((node) => node);
 }
 
+// Marks the section that is read in the bar.
+function followReading(nodes, bar) {
+  const links = new Map(nodes.map((node) => [node, bar.querySelector(`a[href="#${node.id}"]`)]));
+  const watcher = new IntersectionObserver(
+    (entries) => entries.forEach(({ target, isIntersecting }) => mark(links.get(target), isIntersecting)),
+    { rootMargin: "-20% 0px -75% 0px" },
+  );
+  const mark = (link, on) => (on ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current"));
+  nodes.forEach((node) => watcher.observe(node));
+}
+
 function showRun(page, runs, chosen) {
   const nodes = buildSections(page, runs, chosen);
   document.getElementById("top").replaceChildren(...headerOf(page, runs, chosen));
@@ -168,6 +179,7 @@ function showRun(page, runs, chosen) {
       if (again) again.focus({ preventScroll: true });
     }),
   );
+  followReading(nodes, bar);
 }
 
 function openPage() {

@@ -157,8 +157,10 @@ function chartOf(run, { curve, head, axis }, places) {
 // ---- below the curves
 
 function notesOf(run) {
-  const noted = run.history.filter((record) => record.note);
-  if (!noted.length) return null;
+  const place = (record) => el("span", { class: "muted" }, `${stageName(record)}${placeOf(record)}: `);
+  const noted = run.history.filter((record) => record.note).map((record) => [place(record), record.note]);
+  const notes = [...noted, ...run.remarks];
+  if (!notes.length) return null;
   return el(
     "div",
     { class: "notes" },
@@ -166,9 +168,7 @@ function notesOf(run) {
     el(
       "ul",
       null,
-      noted.map((record) =>
-        el("li", null, el("span", { class: "muted" }, `${stageName(record)}${placeOf(record)}: `), record.note),
-      ),
+      notes.map((note) => el("li", null, note)),
     ),
   );
 }

@@ -4,12 +4,12 @@ const RANKED = 24; // examples in the table; the rest is in a fold
 const SURE = 2; // standard errors from which on a driver counts as sure
 
 section({
-  id: "drivers", title: "What drives single examples",
+  id: "drivers", title: "What drives single examples", short: "Drivers",
   build: (run) => eachStage(run, "ranking", (stage) => rankingStage(run, stage)),
 });
 
 section({
-  id: "positions", title: "Where each modality matters",
+  id: "positions", title: "Where each modality matters", short: "Positions",
   build: (run) => eachStage(run, "positions", (stage) => positionStage(run, stage)),
 });
 

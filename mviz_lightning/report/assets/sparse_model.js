@@ -4,7 +4,7 @@ const OUTPUTS = 24; // outputs whose features are listed; the rest is in a fold
 const STANDING = 3; // examples that stand for a feature
 
 section({
-  id: "prediction", title: "How features make the prediction",
+  id: "prediction", title: "How features make the prediction", short: "Prediction",
   build: (run) => eachStage(run, "prediction", (stage) => sparseStage(run, stage)),
 });
 
@@ -15,7 +15,7 @@ function sparseStage(run, stage) {
   if (moments.length) show(moments[lastOfTraining(moments)]);
   const slider = moments.length > 1 ? momentSlider(moments, show) : null;
   const course = stageCourse(run, stage, "How well the sparse model predicts, on held-out examples",
-    [["repeats the model", "fidelity"], ["always the most frequent prediction", "fidelity_baseline"], ["fitted to the labels", "accuracy"]],
+    [["repeats the model", "fidelity"], ["most frequent one", "fidelity_baseline"], ["fitted to the labels", "accuracy"]],
     slider && { moveTo: (step) => slider.choose(closestMoment(moments, { step, stage: "fit" })) }, fidelityAxis(run, stage));
   return [
     el("p", { class: "lead" }, "A sparse linear model of the fused features is fitted to the model's own predictions: few features, with a weight for each output."),

@@ -8,9 +8,10 @@
 // stageCourse(run, stage, title, keys, explorer, range)   curves of a stage's scalars; a place moves the explorer there
 // outcomeOf(line)                      "predicted symbols (0.99), target symbols", with a mark for right or wrong
 // thumb(run, id, words)                a small picture of an example with its number; words where it has no picture
+// ownOf(object, key)                   a value under a key that may be any text, such as "constructor"
 // modalityColor(run, name)             the colour of a modality on the whole page
 
-const STAGES = ["fit", "validate", "test"];
+const STAGES = ["fit", "validate", "test", "explain"];
 
 function stagesOf(run, result) {
   const groups = groupBy(linesOf(run, result), (line) => JSON.stringify([line.method, line.head || ""]));
@@ -21,8 +22,11 @@ function eachStage(run, result, draw) {
   const stages = stagesOf(run, result);
   if (!stages.length) return null;
   const title = ({ name, head }) => [name, head && `head ${head}`].filter(Boolean).join(", ");
-  const drawn = stages.map((stage) => el("div", { class: "stage" }, stages.length > 1 && el("h3", null, title(stage)), draw(stage)));
-  return el("div", null, drawn);
+  return el("div", null, stages.map((stage) => {
+    const node = el("div", { class: "stage" }, stages.length > 1 && el("h3", null, title(stage)));
+    lazily(node, () => node.append(el("div", null, draw(stage))));
+    return node;
+  }));
 }
 
 function momentsOf(lines) {
@@ -151,6 +155,10 @@ function stageCourse(run, stage, label, keys, explorer = null, more = {}) {
     label, lines: lines.filter(({ ys }) => ys.some(Number.isFinite)), xTitle: "epoch", height: 220,
     placeWritten: (x) => placeOf(at(x)), onMove: explorer && ((x) => explorer.moveTo(at(x).step)), ...more,
   }).node;
+}
+
+function ownOf(object, key) {
+  return Object.hasOwn(object, key) ? object[key] : undefined;
 }
 
 // ---- modalities

@@ -96,8 +96,12 @@ function stateLine(run, name, head) {
 
 // What a modality is worth beside the share, where it was measured.
 const LOSSES = [
-  ["perceptual", (x) => `${number(x, 2)} of the score lost when swapped`, (x) => x > 0],
-  ["perceptual", (x) => `none of the score lost when swapped (${signed(-x, 2)})`, (x) => x <= 0],
+  ["perceptual", (x) => `${minus(x.toFixed(3))} of the score lost when swapped`, (x) => x >= 0.0005],
+  [
+    "perceptual",
+    (x) => `nothing of the score lost when swapped (${x < 0 ? "+" : ""}${minus((-x).toFixed(3))})`,
+    (x) => x < 0.0005,
+  ],
   ["flips", (x) => `${percent(x)} of decisions depend on it`, () => true],
   ["nats", (x) => `${number(x)} nats a token are lost without it`, () => true],
   ["retrieval", (x) => `its own answer is likeliest for ${percent(x)} of examples`, () => true],
@@ -127,33 +131,43 @@ function interactionTile(run, head) {
 }
 
 function scoreTile(run, head) {
-  const last = lastOf(run, head),
-    score = valueOf(last, "score", head);
-  if (Number.isNaN(score)) return noScore(run);
-  const additive = valueOf(last, "emap_score", head),
-    gap = valueOf(last, "emap_gap", head);
+  const last = lastOf(run, head);
+  const [score, additive, gap, distance] = ["score", "emap_score", "emap_gap", "modality_gap"].map((key) =>
+    valueOf(last, key, head),
+  );
+  if (Number.isNaN(score)) return noScore(run, last);
   const interval = between(...boundsOf(last, "emap_gap", head), (x) => number(x, 2));
-  const described = run.heads.find(({ name }) => name === head) || {};
+  const lines = [
+    Number.isFinite(additive) && `${number(additive)} without interactions (EMAP)`,
+    Number.isFinite(gap) && `${signed(gap, 2)} from interactions${interval && ` (${interval})`}`,
+    Number.isFinite(distance) && `modality gap ${number(distance)}`,
+  ];
   return tile(
     "score",
     number(score),
-    String(described.score || ""),
-    el("p", { class: "meaning" }, "of the model as it is"),
+    scoreName(run, head),
+    el("p", { class: "meaning" }, scoreMeaning(last)),
     el(
       "ul",
       { class: "more" },
-      Number.isFinite(additive) && el("li", null, `${number(additive)} without interactions (EMAP)`),
-      Number.isFinite(gap) && el("li", null, `${signed(gap, 2)} from interactions`, interval && ` (${interval})`),
-      pairMeasures(last, head),
+      lines.filter((line) => line).map((line) => el("li", null, line)),
     ),
   );
 }
 
-function pairMeasures(record, head) {
-  const gap = valueOf(record, "modality_gap", head);
-  return Number.isFinite(gap) ? el("li", null, `modality gap ${number(gap)}`) : null;
+function scoreName(run, head) {
+  const { score } = run.heads.find(({ name }) => name === head) || {};
+  return typeof score === "string" ? cut(score) : "";
 }
 
-function noScore() {
+function scoreMeaning({ evidence }) {
+  if (!evidence || evidence.retrieval !== 1) return "of the model as it is";
+  const chance = Number.isFinite(evidence.chance) ? `; random answers have ${number(evidence.chance)}` : "";
+  return `retrieval within groups${chance}`;
+}
+
+// Language models whose own answers are scored have nats instead of a score.
+function noScore(run, last) {
+  if (run.modalities.some((name) => Number.isFinite(valueOf(last, `nats/${name}`)))) return null;
   return tile("score", "–", "", el("p", { class: "meaning" }, "No labels were found, so no score was measured."));
 }

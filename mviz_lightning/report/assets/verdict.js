@@ -14,6 +14,7 @@ section({ id: "verdict", title: "Verdict", unseen: true, build: buildVerdict });
 function buildVerdict(run) {
   if (!run.checks.length) return empty(noChecks(run));
   const measured = run.heads.filter(({ name }) => run.checks.some((record) => totalsOf(run, record, name).length));
+  if (!measured.length) return empty("The checks of this run hold no shares of its modalities.");
   return el(
     "div",
     { class: "verdict" },
@@ -66,42 +67,50 @@ function stateSince(run, name, head) {
 // ---- the sentence
 
 function sentenceOf(run, head) {
-  const last = lastOf(run, head),
-    totals = totalsOf(run, last, head),
-    [least, next] = totals;
   const checks = run.checks.filter((record) => totalsOf(run, record, head).length);
-  const [low, high] = boundsOf(last, `total/${least.name}`, head),
-    { state } = stateSince(run, least.name, head);
+  const last = checks[checks.length - 1];
+  const [least, next] = totalsOf(run, last, head);
   const since = sinceWhen(checks, (record) => totalsOf(run, record, head)[0].name === least.name);
-  const always = checks.length > 1 ? "at every check" : "at the only check";
-  const span = since === checks[0] ? always : `since ${placeOf(since)}`;
-  const size = percent(least.total),
-    interval = between(low, high, percent);
   return [
-    el("b", null, `${least.name} is used least`),
-    ` ${span}: without it, ${size} of the outputs’ variance would be lost`,
-    interval && el("span", { class: "muted" }, ` (95 %: ${interval})`),
+    "The model uses ",
+    el("b", null, least.name),
+    ` least, ${howLong(checks, since)}. Without it, ${percent(least.total)} of the outputs’ variance would be lost`,
+    intervalOf(last, least.name, head),
+    next && withoutNext(last, least, next, head),
     ".",
-    next && closeTo(last, least, next, head),
-    state > 0 && stateSentence(run, least.name, head),
+    run.modalities.map((name) => stateSentence(run, name, head, name === least.name)),
     recoveredSentence(run, head),
     unskilled(last),
   ];
 }
 
-function closeTo(last, least, next, head) {
-  const [, high] = boundsOf(last, `total/${least.name}`, head),
-    [low] = boundsOf(last, `total/${next.name}`, head);
-  return high > low
-    ? ` ${next.name} is close to it: the intervals overlap.`
-    : ` Next is ${next.name} with ${percent(next.total)}.`;
+function howLong(checks, since) {
+  if (since !== checks[0]) return `since ${placeOf(since)}`;
+  return checks.length > 1 ? "at every check" : "at the only check";
 }
 
-function stateSentence(run, name, head) {
-  const { state, since } = stateSince(run, name, head),
-    { word, means } = STATES[state];
+function intervalOf(record, name, head) {
+  const interval = between(...boundsOf(record, `total/${name}`, head), percent);
+  return interval && el("span", { class: "muted" }, ` (95 %: ${interval})`);
+}
+
+function withoutNext(last, least, next, head) {
+  const [, high] = boundsOf(last, `total/${least.name}`, head);
+  const [low] = boundsOf(last, `total/${next.name}`, head);
+  return `; without ${next.name}, ${percent(next.total)}${high > low ? ", which is about the same: the intervals overlap" : ""}`;
+}
+
+// A modality that is not used, and what that means; an alarm was attached where there is a state.
+function stateSentence(run, name, head, isLeast) {
+  const { state, since } = stateSince(run, name, head);
+  if (!(state > 0)) return null;
+  const { word, means } = STATES[state];
   const why = means.replace(/^Swapping it /, "swapping it ").replace(/\.$/, "");
-  return [" It is ", el("b", { class: state === 2 ? "bad" : null }, `${word} since ${placeOf(since)}`), `: ${why}.`];
+  return [
+    isLeast ? " It is " : ` ${name} is `,
+    el("b", { class: "bad" }, `${word} since ${placeOf(since)}`),
+    `: ${why}.`,
+  ];
 }
 
 // Modalities that are used now and were collapsed before.

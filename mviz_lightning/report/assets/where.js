@@ -15,7 +15,7 @@ const OTHERS = [
 ]; // title, first part of the keys, what it is, values that are drawn beside
 
 section({
-  id: "subsets", title: "Where and for whom",
+  id: "subsets", title: "Where and for whom", short: "For whom",
   build(run) {
     const parts = ["class", "subgroup"].map((kind) => subsetView(run, kind)).filter(Boolean);
     return parts.length ? el("div", null, el("p", { class: "lead" }, "How far the outputs move when a modality is swapped, as a fraction of how far they move when everything is swapped. Compare classes with one another."), parts) : null;
@@ -23,10 +23,10 @@ section({
 });
 
 section({
-  id: "measures", title: "Other measures",
+  id: "measures", title: "Other measures", short: "Measures",
   build(run) {
-    const heads = run.heads.map(({ name }) => name), charts = heads.flatMap((head) => OTHERS.map((one) => measureChart(run, head, one))).filter(Boolean);
-    const rest = restOfValues(run);
+    const keys = unique(run.checks.flatMap(({ values }) => Object.keys(values))), heads = run.heads.map(({ name }) => name);
+    const charts = heads.flatMap((head) => OTHERS.map((one) => measureChart(run, keys, head, one))).filter(Boolean), rest = restOfValues(run, keys);
     return charts.length || rest ? el("div", null, el("div", { class: "small-charts" }, charts), rest) : null;
   },
 });
@@ -52,13 +52,13 @@ function subsetView(run, kind) {
     slot.replaceChildren(rows(order.slice(0, SUBSETS)), order.length > SUBSETS ? fold(`${order.length - SUBSETS} more`, () => rows(order.slice(SUBSETS))) : "");
   };
   show("name");
-  return el("div", null, el("h3", null, `By ${kind}, ${placeOf(record)}`), el("div", { class: "controls" }, radios(`order of the ${kind}es`, options, "name", show)), slot);
+  return el("div", null, el("h3", null, `By ${kind}, ${placeOf(record)}`), el("div", { class: "controls" }, radios("order of the rows", options, "name", show)), slot);
 }
 
 function subsetTable(run, kind, names, value, most) {
   const cell = (name, modality) => {
     const [at, low, high] = ["", "_low", "_high"].map((side) => value(name, modality, side));
-    return el("td", { class: "effect" }, dotWithInterval(at, low, high, most, modalityColor(run, modality)), el("span", null, `${percent(at)} `, el("small", null, between(low, high, percent))));
+    return el("td", null, el("span", { class: "dot-line" }, dotWithInterval(at, low, high, most, modalityColor(run, modality)), el("b", null, percent(at)), el("small", null, between(low, high, percent))));
   };
   return el("table", { class: "subsets" },
     el("thead", null, el("tr", null, el("th", { scope: "col" }, kind), run.modalities.map((modality) => el("th", { scope: "col" }, colourDot(modalityColor(run, modality)), ` total effect of ${modality}`)))),
@@ -73,8 +73,8 @@ function dotWithInterval(at, low, high, most, color) {
 
 // ---- curves of other values
 
-function measureChart(run, head, [title, prefix, meaning, beside = []]) {
-  const keys = unique(run.checks.flatMap(({ values }) => Object.keys(values))), plain = (key) => (head ? key.startsWith(`${head}/`) && key.slice(head.length + 1) : key);
+function measureChart(run, keys, head, [title, prefix, meaning, beside = []]) {
+  const plain = (key) => (head ? key.startsWith(`${head}/`) && key.slice(head.length + 1) : key);
   const found = keys.map(plain).filter((key) => key && (key === prefix || key.startsWith(`${prefix}/`)));
   if (!found.length) return null;
   const records = run.checks.filter((record) => found.some((key) => Number.isFinite(valueOf(record, key, head)))), places = placesOf(records, "epoch");
@@ -88,9 +88,9 @@ function measureChart(run, head, [title, prefix, meaning, beside = []]) {
 const SHOWN_ELSEWHERE = /(^|\/)(contribution|total|interaction|score|emap|perceptual|flips|collapse|weakest_total|seconds|rows|overhead|agreement|class|subgroup)(_low|_high|_score|_gap)*(\/|$)/;
 
 // Any value that no other part of the page shows, such as those of a method of the user's own.
-function restOfValues(run) {
+function restOfValues(run, all) {
   const shown = [...OTHERS.map(([, prefix]) => prefix), ...run.explanations.filter(({ result }) => result !== "other").map(({ method }) => method)];
-  const keys = unique(run.checks.flatMap(({ values }) => Object.keys(values))).filter((key) => !SHOWN_ELSEWHERE.test(key) && !shown.includes(key.replace(/_(low|high)(?=\/|$)/, "").split("/")[0]) && !run.heads.some(({ name }) => name && key.startsWith(`${name}/`)));
+  const keys = all.filter((key) => !SHOWN_ELSEWHERE.test(key) && !shown.includes(key.replace(/_(low|high)(?=\/|$)/, "").split("/")[0]) && !run.heads.some(({ name }) => name && key.startsWith(`${name}/`)));
   if (!keys.length) return null;
   const records = run.checks, places = placesOf(records, "epoch"), at = (x) => records[places.indexOf(x)] || records[records.length - 1];
   const lines = (key) => [{ ...lineOf(records, places, key, key, "", 0), lows: null, highs: null }];
