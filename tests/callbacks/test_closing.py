@@ -169,7 +169,7 @@ def test_without_the_argument_the_progress_bar_shows_nothing_of_ours(tmp_path):
 
 @pytest.mark.slow
 def test_a_page_of_a_hundred_epochs_and_sixteen_examples_is_written_in_a_second(tmp_path):
-    folder = write_run(tmp_path / "mviz", epochs=100, examples=16)
+    folder = write_run(tmp_path / "mviz", epochs=100, examples=16, explainers=["dime"])
     write_page(folder)
     started = time.process_time()
     page = write_page(folder)

@@ -95,7 +95,7 @@ def test_of_several_monitors_one_is_asked_for(tmp_path, capsys):
     for name in ("audio", "mviz"):
         write_run(tmp_path / "run" / name, epochs=1)
     said = refused(capsys, "report", "run")
-    assert "run holds the runs of 2 monitors; give one of run/audio, run/mviz." in said
+    assert "run holds 2 runs; give one of run/audio, run/mviz." in said
 
 
 def test_a_folder_is_no_output(logs, capsys):
