@@ -28,6 +28,7 @@ FIGURES = (
     "over_epochs.py",
     "overview.py",
     "cases.py",
+    "card.py",
     "thumbnails.py",
     "tables.py",
 )
@@ -145,7 +146,7 @@ def drawing_imports(files: Sources) -> list[str]:
     return [
         f"{path} imports {name}"
         for path, text in files.items()
-        if room_of(path) not in {"plotting", "modalities", "kinds", "callbacks", "session", "console", ""}
+        if room_of(path) not in {"plotting", "notebook", "modalities", "kinds", "callbacks", "session", "console", ""}
         and Path(path).name not in {*FIGURES, "drawing.py"}
         for name in imported(path, text, at_import=True)
         if name.startswith(f"{PACKAGE}.plotting") or {f"{part}.py" for part in name.split(".")} & set(FIGURES)

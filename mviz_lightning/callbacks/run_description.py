@@ -9,8 +9,8 @@ from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.alarm_pairing import Alarm, Monitor
 from mviz_lightning.session.run_description import (
     arguments_of,
-    described,
     described_heads,
+    described_run,
     explainer_arguments,
     session_arguments,
 )
@@ -49,7 +49,7 @@ class RunDescription:
         return {
             "name": name,
             "run": trainer_facts.run_name(trainer, folder),
-            **described(session, trainer.lightning_module, self._heads),
+            **described_run(session, trainer.lightning_module, self._heads),
             "show_inputs": shown["show_inputs"],
             "configuration": configuration,
         }

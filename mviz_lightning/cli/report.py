@@ -3,13 +3,12 @@
 import argparse
 import sys
 import webbrowser
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mviz_lightning.errors import ConfigurationError
+from mviz_lightning.report.folders import monitor_folder
 from mviz_lightning.report.page import PICTURES, write_page
-from mviz_lightning.report.runs import find_runs
 
 EPILOG = """\
 examples:
@@ -58,7 +57,7 @@ def run_report(given: argparse.Namespace) -> None:
         ConfigurationError: A folder holds no run, or those of several monitors.
         OSError: A file cannot be read or written.
     """
-    folders = [chosen_run(run) for run in given.runs]
+    folders = [monitor_folder(run) for run in given.runs]
     output = given.output or (SEVERAL if len(folders) > 1 else folders[0] / "report.html")
     if output.is_dir():
         raise ConfigurationError(f"--output {output} is a folder; give a file: --output {output / 'report.html'}.")
@@ -66,22 +65,6 @@ def run_report(given: argparse.Namespace) -> None:
     _say(f"{page} ({size_in_words(page.stat().st_size)})")
     if given.open and not webbrowser.open(page.as_uri()):
         _say("no browser could be started; open the file by hand")
-
-
-def chosen_run(run: str) -> Path:
-    """Return the monitor's folder of a run.
-
-    Raises:
-        ConfigurationError: There is none, or there are several.
-    """
-    found = find_runs(run)
-    if len(found) > 1:
-        raise ConfigurationError(f"{run} holds the runs of {len(found)} monitors; give one of {_listed(found)}.")
-    return found[0]
-
-
-def _listed(folders: Sequence[Path]) -> str:
-    return ", ".join(map(str, folders))
 
 
 def size_in_words(size: int) -> str:

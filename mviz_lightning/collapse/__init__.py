@@ -1,1 +1,1 @@
-"""When a modality counts as collapsed, and the proof from its raw inputs. Knows: checkpoint, metrics, modalities."""
+"""When a modality counts as collapsed, and the proof. Knows: checkpoint, metrics, modalities, notebook."""

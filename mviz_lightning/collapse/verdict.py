@@ -4,15 +4,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from mviz_lightning.collapse.beyond_others_proof import BeyondOthersProof
 from mviz_lightning.collapse.raw_input_proof import RawInputProof
 from mviz_lightning.collapse.score_reference import ScoreReference
+from mviz_lightning.notebook.displayed import Displayed
 from mviz_lightning.sinks.records import RunRecord, State
+
+if TYPE_CHECKING:
+    from mviz_lightning.notebook.card import Card
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Displayed):
     """State of one modality after the latest check, with the evidence.
 
     Attributes:
@@ -51,6 +56,16 @@ class Verdict:
     def subject(self) -> str:
         """What was judged, in words: the modality, and the further head."""
         return f"{self.modality} (head {self.head})" if self.head else self.modality
+
+    def __str__(self) -> str:
+        from mviz_lightning.collapse.messages import alert
+
+        return alert(self).text
+
+    def _card(self) -> "Card":
+        from mviz_lightning.collapse.card import verdict_card
+
+        return verdict_card(self)
 
     def output(self, number: int) -> str:
         """Return an output in words: its name, or its number where it has none."""

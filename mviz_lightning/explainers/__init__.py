@@ -3,13 +3,14 @@
 from typing import TYPE_CHECKING
 
 from mviz_lightning.errors.deprecations import moved_names
-from mviz_lightning.explainers.base import Explainer, Fallback, ProbeContext, Request, Responses, Result
+from mviz_lightning.explainers.base import Explainer, Fallback, ProbeContext, Request, Responses
 from mviz_lightning.explainers.contribution_shares.explainer import Shares
 from mviz_lightning.explainers.cross_modal_interaction.explainer import CrossModalInteraction
 from mviz_lightning.explainers.dime.explainer import DIME
 from mviz_lightning.explainers.dime.result import Attribution, Explanation, OutputExplanation
 from mviz_lightning.explainers.error_analysis.explainer import ErrorAnalysis
 from mviz_lightning.explainers.example_ranking.explainer import ExampleRanking
+from mviz_lightning.explainers.found import Result
 from mviz_lightning.explainers.multimodal_prediction.explainer import MultimodalPrediction
 from mviz_lightning.explainers.multimodal_representation.explainer import MultimodalRepresentation
 from mviz_lightning.explainers.position_effects.explainer import PositionEffects

@@ -13,6 +13,7 @@ from mviz_lightning.batch import JointSegments, Probe, Segmentation, Segments, W
 from mviz_lightning.engine.explained_maps import ExplainedMaps
 from mviz_lightning.engine.query import Derivative, Query
 from mviz_lightning.errors.arguments import enumerated
+from mviz_lightning.explainers.found import Result
 from mviz_lightning.explainers.predictions import Outcome
 from mviz_lightning.functional import Design, Task, decomposable
 from mviz_lightning.functional.outputs import centred
@@ -177,21 +178,6 @@ class Responses:
     instead: Mapping[int, Fallback] = field(default_factory=dict)
     memories: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     moment: tuple[int, int] = (0, 0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What an explainer found at one moment of the training; each method adds the fields that it draws.
-
-    Attributes:
-        values: Scalars by name. The monitor logs each as ``<name of the explainer>/<name of the scalar>``.
-        memory: Plain data for the next run of the same training. Checkpoints keep it.
-        examples: The examples that it shows; the sounds of their inputs are written once.
-    """
-
-    values: Mapping[str, float] = field(default_factory=dict)
-    memory: Mapping[str, Any] = field(default_factory=dict)
-    examples: Sequence[PredictionRecord] = ()
 
 
 class Explainer(ABC):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mviz_lightning.explainers.base import Result
+from mviz_lightning.explainers.found import Result
 from mviz_lightning.sinks.plain import plain_data
 from mviz_lightning.sinks.records import PredictionRecord
 

@@ -1,4 +1,4 @@
-"""The estimators as torchmetrics. Knows: functional."""
+"""The estimators as torchmetrics. Knows: functional, plotting."""
 
 from mviz_lightning.metrics.coalitions import InterSHAP, ModalityShapley
 from mviz_lightning.metrics.emap import EMAPGap

@@ -13,6 +13,7 @@ from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.functional.outputs import largest_output
 from mviz_lightning.functional.prediction_values import of_prediction, prediction_scores
 from mviz_lightning.functional.rounding import ROUNDED
+from mviz_lightning.metrics.plottable import Plottable
 
 
 def rounding_floor_of(outputs: Tensor, task: Task) -> float:
@@ -25,7 +26,7 @@ def beyond(values: Tensor, floor: float) -> Tensor:
     return values.where(values.abs() > floor, 0.0)
 
 
-class _CoalitionMetric(Metric):
+class _CoalitionMetric(Plottable, Metric):
     """A statistic of the mean over examples, with an interval over groups."""
 
     full_state_update = False

@@ -11,9 +11,10 @@ from mviz_lightning.functional import Task, design
 from mviz_lightning.functional.emap_scores import additive_parts, scores_of_parts
 from mviz_lightning.functional.outputs import fold_positions
 from mviz_lightning.metrics.local import local_value
+from mviz_lightning.metrics.plottable import Plottable
 
 
-class EMAPGap(Metric):
+class EMAPGap(Plottable, Metric):
     """The score, the score of the unimodal contributions alone, and their difference (Hessel & Lee 2020).
 
     The metric of :func:`mviz_lightning.functional.emap_gap`, which has the formula. Interactions that leave the

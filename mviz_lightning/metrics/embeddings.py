@@ -7,9 +7,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mviz_lightning.functional import embeddings as formulas
+from mviz_lightning.metrics.plottable import Plottable
 
 
-class _Embeddings(Metric):
+class _Embeddings(Plottable, Metric):
     """Keeps embeddings until a formula is applied to all of them.
 
     Args:

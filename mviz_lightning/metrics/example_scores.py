@@ -7,9 +7,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mviz_lightning.functional.scores import graded_accuracy, label_ranking_average_precision
+from mviz_lightning.metrics.plottable import Plottable
 
 
-class ExampleMean(Metric):
+class ExampleMean(Plottable, Metric):
     """The mean of a value of each example."""
 
     full_state_update = False

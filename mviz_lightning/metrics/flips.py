@@ -9,9 +9,10 @@ from torchmetrics import Metric
 
 from mviz_lightning.functional import Design, Task, design
 from mviz_lightning.functional.flips import FlipCounts, flip_counts, flip_rates
+from mviz_lightning.metrics.plottable import Plottable
 
 
-class PredictionFlips(Metric):
+class PredictionFlips(Plottable, Metric):
     """Share of predictions that change when one modality is swapped, relative to swapping all modalities.
 
     The metric of :func:`mviz_lightning.functional.prediction_flips`, which has the formula. It is 0 where swapping the

@@ -10,9 +10,10 @@ from torchmetrics import Metric
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.functional.designs import Design
 from mviz_lightning.functional.own_answers import answer_losses, answer_statistics
+from mviz_lightning.metrics.plottable import Plottable
 
 
-class OwnAnswerLoss(Metric):
+class OwnAnswerLoss(Plottable, Metric):
     """Nats a token that own answers lose when a modality is swapped, and how often they recognise their own.
 
     The metric of :func:`mviz_lightning.functional.own_answers.answer_statistics`, which has the formulas.

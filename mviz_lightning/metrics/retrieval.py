@@ -8,9 +8,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mviz_lightning.functional.retrieval import Retrieval, retrieval_of, retrieval_statistics
+from mviz_lightning.metrics.plottable import Plottable
 
 
-class GroupRetrieval(Metric):
+class GroupRetrieval(Plottable, Metric):
     """How well pairs are found by their scores within groups, in both directions.
 
     The metric of :func:`mviz_lightning.functional.group_retrieval`, which has the formulas.

@@ -13,6 +13,7 @@ from mviz_lightning.functional import Task, design
 from mviz_lightning.functional.scores import comparable, labelled_predictions, swapped_examples
 from mviz_lightning.metrics.example_scores import GradedAccuracy, LabelRankingAveragePrecision
 from mviz_lightning.metrics.local import local_value
+from mviz_lightning.metrics.plottable import Plottable
 
 
 def default_score(task: Task, outputs: int, *, graded: bool = False) -> Metric:
@@ -35,7 +36,7 @@ def default_score(task: Task, outputs: int, *, graded: bool = False) -> Metric:
     return BinaryAccuracy() if task == "binary" else LabelRankingAveragePrecision()
 
 
-class PerceptualScore(WrapperMetric):
+class PerceptualScore(Plottable, WrapperMetric):
     """How much the score falls when one modality is taken from other examples (Gat et al. 2021).
 
     The metric of :func:`mviz_lightning.functional.perceptual_score`, which has the formula. Arguments and ``update``

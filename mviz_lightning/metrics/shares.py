@@ -8,9 +8,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mviz_lightning.functional import Deletions, Design, Task, contribution_shares, decomposable, design
+from mviz_lightning.metrics.plottable import Plottable
 
 
-class ContributionShares(Metric):
+class ContributionShares(Plottable, Metric):
     """Shares of the outputs' variance that each modality and their interactions explain (Sobol' indices, Sobol' 1993).
 
     The metric of :func:`mviz_lightning.functional.contribution_shares`, which has the formula.

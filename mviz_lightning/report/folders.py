@@ -1,41 +1,42 @@
 """Where runs lie: the monitor's folder within the logger's, and all of them below a folder."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.sinks.archive import DESCRIPTION, HISTORY
 
-LISTED = 8
-"""Largest number of entries of a folder that a message names."""
+DEPTH = 4
+"""Folders below the given one in which runs are looked for, to name them: ``lightning_logs/version_0/mviz`` has 2."""
 
-DEPTHS = ("*/*/", "*/*/*/", "*/*/*/*/")
-"""Where a run is looked for that a message proposes: below a home folder, looking everywhere may take minutes."""
+NAMED = 6
+"""Largest number of folders or files that an error names."""
 
 
 def monitor_folder(path: str | Path) -> Path:
     """Return the monitor's folder of a run.
 
     Args:
-        path: This folder, or the logger's folder of the run, in which it lies.
+        path: This folder, or the logger's folder of the run, in which it lies: ``lightning_logs/version_0``.
 
     Raises:
-        ConfigurationError: There is no run, or there are several.
+        ConfigurationError: There is no run, or there are several; the message says what there is.
 
     Example:
         >>> monitor_folder("lightning_logs/version_0")  # doctest: +SKIP
         PosixPath('lightning_logs/version_0/mviz')
     """
-    folder = Path(path)
-    if holds_run(folder):
-        return folder
-    found = [one for one in _subfolders(folder) if holds_run(one)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ConfigurationError(
-            f"{folder} holds {len(found)} runs: {_listed([one.name for one in found])}; give one of them, {found[0]}."
-        )
-    raise ConfigurationError(_without_run(folder))
+    given = Path(path)
+    if not given.exists():
+        raise ConfigurationError(f"{given}: there is no such folder{_instead(_near(given))}.")
+    if not given.is_dir():
+        raise ConfigurationError(f"{given} is a file, not the folder of a run{_instead(_near(given))}.")
+    found = [given] if _holds_run(given) else sorted(filter(_holds_run, given.iterdir()), key=_by_number)
+    if len(found) > 1:
+        raise ConfigurationError(f"{given} holds {len(found)} runs; give one of {_listed(map(str, found))}.")
+    if not found:
+        raise ConfigurationError(f"{given} holds no run of the monitor{_contents(given)}.")
+    return found[0]
 
 
 def find_runs(path: str | Path) -> list[Path]:
@@ -50,36 +51,45 @@ def find_runs(path: str | Path) -> list[Path]:
     return sorted({file.parent for file in files}, key=_by_number)
 
 
-def holds_run(folder: Path) -> bool:
+def _holds_run(folder: Path) -> bool:
     """Return whether the files of a run lie in a folder; runs of older versions have a history alone."""
     return (folder / HISTORY).is_file() or (folder / DESCRIPTION).is_file()
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted((one for one in folder.iterdir() if one.is_dir()), key=_by_number) if folder.is_dir() else []
-
-
 def _by_number(path: Path) -> list[tuple[int, str]]:
     """Return a key that sorts ``version_10`` after ``version_9``."""
-    return [
-        (int(digits) if digits.isdecimal() else 0, f"{name}_{digits}")
-        for name, _, digits in (part.rpartition("_") for part in path.parts)
-    ]
+    parts = (part.rpartition("_") for part in path.parts)
+    return [(int(digits) if digits.isdecimal() else 0, f"{name}_{digits}") for name, _, digits in parts]
 
 
-def _without_run(folder: Path) -> str:
-    """Return what is wrong with a folder without a run, and what it holds."""
-    if not folder.exists():
-        return f"{folder} does not exist; give the folder of a run, for example lightning_logs/version_0."
-    if not folder.is_dir():
-        return f"{folder} is a file; give the folder of a run, for example {folder.parent}."
+def _near(given: Path) -> list[Path]:
+    """Return the runs in the nearest folder above that exists."""
+    above = next((one for one in given.parents if one.is_dir()), Path())
+    return list(_runs_below(above))
+
+
+def _contents(folder: Path) -> str:
+    """Say what a folder without a run holds, and what to give instead."""
+    if runs := list(_runs_below(folder)):
+        return f" itself{_instead(runs)}"
     names = sorted(one.name for one in folder.iterdir())
-    held = f"holds {_listed(names)}" if names else "is empty"
-    nearest = next((one for depth in DEPTHS for one in sorted(folder.glob(f"{depth}{HISTORY}"))), None)
-    advice = "a run of the monitor has history.jsonl in the folder mviz" if nearest is None else f"try {nearest.parent}"
-    return f"{folder} holds no run of the monitor: it {held}; {advice}."
+    held = f"; it holds {_listed(names)}" if names else "; it is empty"
+    return f"{held}. Give the folder of a training with MultimodalMonitor, which has a folder mviz with {HISTORY}"
 
 
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"{', '.join(names[:LISTED])}{more}"
+def _instead(runs: list[Path]) -> str:
+    """Say which runs there are instead, the latest first."""
+    latest = sorted(runs, key=lambda one: (one / HISTORY).stat().st_mtime, reverse=True)
+    return f"; give one of these runs: {_listed(map(str, latest))}" if runs else ""
+
+
+def _runs_below(folder: Path) -> Iterator[Path]:
+    """Yield the monitor's folders below a folder, no deeper than loggers put them: a home folder is large."""
+    for depth in range(DEPTH):
+        yield from (one.parent for one in folder.glob("*/" * depth + HISTORY))
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from mviz_lightning.report.folders import monitor_folder
-from mviz_lightning.report.stored_lines import Line, stored_lines
+from mviz_lightning.report.stored_lines import StoredLine, stored_lines
 from mviz_lightning.report.stored_run import (
     StoredAlert,
     StoredExample,
     StoredExplanation,
     StoredModality,
     StoredRun,
-    in_words,
+    text_or_short,
 )
 from mviz_lightning.sinks.records import RunRecord
 
@@ -52,7 +52,7 @@ def load(folder: str | Path) -> StoredRun:
     )
 
 
-def _rows(lines: list[Line], remarks: list[str]) -> Iterator[RunRecord]:
+def _rows(lines: list[StoredLine], remarks: list[str]) -> Iterator[RunRecord]:
     """Yield the runs of the monitor; one whose values no run can have is left out."""
     for line in lines:
         try:
@@ -61,7 +61,7 @@ def _rows(lines: list[Line], remarks: list[str]) -> Iterator[RunRecord]:
             remarks.append(f"history.jsonl: a run is damaged, and left out: {error}")
 
 
-def _row(line: Line) -> RunRecord:
+def _row(line: StoredLine) -> RunRecord:
     values = {name: math.nan if value is None else float(value) for name, value in line["values"].items()}
     evidence, heads, note = (line.get(name) for name in ("evidence", "heads", "note"))
     return RunRecord(
@@ -80,14 +80,14 @@ def _numbers(found: Any) -> dict[str, float]:
     return {name: float(value) for name, value in entries if isinstance(value, int | float)}
 
 
-def _alert(line: Line) -> StoredAlert:
+def _alert(line: StoredLine) -> StoredAlert:
     state = line.get("state")
     return StoredAlert(
         line["stage"],
         line["epoch"],
         line["step"],
-        in_words(line.get("head")) or "",
-        in_words(line.get("modality")) or "",
+        text_or_short(line.get("head")) or "",
+        text_or_short(line.get("modality")) or "",
         state if isinstance(state, int) else None,
         line["title"],
         line["text"],
@@ -95,30 +95,30 @@ def _alert(line: Line) -> StoredAlert:
     )
 
 
-def _example(line: Line) -> StoredExample:
+def _example(line: StoredLine) -> StoredExample:
     return StoredExample(
         line["id"],
         line["position"],
-        in_words(line.get("stage")) or "",
+        text_or_short(line.get("stage")) or "",
         line.get("target"),
-        in_words(line.get("target_name")),
+        text_or_short(line.get("target_name")),
         {name: _modality(found) for name, found in line["modalities"].items()},
     )
 
 
-def _modality(found: Line) -> StoredModality:
-    kind, baseline = (in_words(found.get(name)) or "" for name in ("kind", "baseline"))
-    return StoredModality(kind, baseline, [in_words(name) or "" for name in found["segments"]], found["view"])
+def _modality(found: StoredLine) -> StoredModality:
+    kind, baseline = (text_or_short(found.get(name)) or "" for name in ("kind", "baseline"))
+    return StoredModality(kind, baseline, [text_or_short(name) or "" for name in found["segments"]], found["view"])
 
 
-def _explanation(line: Line) -> StoredExplanation:
+def _explanation(line: StoredLine) -> StoredExplanation:
     return StoredExplanation(
         line["method"],
         line["result"],
         line["stage"],
         line["epoch"],
         line["step"],
-        in_words(line.get("head")) or "",
-        in_words(line.get("example")),
+        text_or_short(line.get("head")) or "",
+        text_or_short(line.get("example")),
         {name: value for name, value in line.items() if name not in COMMON},
     )

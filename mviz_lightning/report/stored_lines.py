@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.sinks.archive import ALERTS, DESCRIPTION, EXAMPLES, EXPLANATIONS, FORMAT, HISTORY, read_lines
 
-Line: TypeAlias = dict[str, Any]
+StoredLine: TypeAlias = dict[str, Any]
 """A line of a file, or the description of a run."""
 
 REPEATED = ("fit", "explain")
@@ -45,11 +45,11 @@ class StoredLines:
         remarks: What was left out, in words.
     """
 
-    description: Line
-    history: list[Line]
-    alerts: list[Line]
-    examples: dict[str, Line]
-    explanations: list[Line]
+    description: StoredLine
+    history: list[StoredLine]
+    alerts: list[StoredLine]
+    examples: dict[str, StoredLine]
+    explanations: list[StoredLine]
     remarks: list[str]
 
 
@@ -77,7 +77,7 @@ def stored_lines(folder: Path) -> StoredLines:
     )
 
 
-def _description(path: Path, remarks: list[str]) -> Line:
+def _description(path: Path, remarks: list[str]) -> StoredLine:
     if not path.is_file():
         return {}
     try:
@@ -93,7 +93,7 @@ def _description(path: Path, remarks: list[str]) -> Line:
     return dict(found)
 
 
-def _lines(path: Path, remarks: list[str]) -> list[Line]:
+def _lines(path: Path, remarks: list[str]) -> list[StoredLine]:
     """Return the whole lines of a file, each a dict with the fields that it must have."""
     texts = read_lines(path)
     found = [line for line in map(_read, texts) if line is not None and _is_whole(line, REQUIRED[path.name])]
@@ -102,7 +102,7 @@ def _lines(path: Path, remarks: list[str]) -> list[Line]:
     return found
 
 
-def _read(text: str) -> Line | None:
+def _read(text: str) -> StoredLine | None:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -110,15 +110,15 @@ def _read(text: str) -> Line | None:
     return found if isinstance(found, dict) else None
 
 
-def _is_whole(line: Line, required: Mapping[str, tuple[type, ...]]) -> bool:
+def _is_whole(line: StoredLine, required: Mapping[str, tuple[type, ...]]) -> bool:
     typed = all(isinstance(line.get(name), kinds) for name, kinds in required.items())
     values = line.get("values") if "values" in required else {}
     return typed and all(one is None or isinstance(one, NUMBERS) for one in (values or {}).values())
 
 
-def _last_of_each(lines: Iterable[Line], place: Callable[[Line], Hashable]) -> list[Line]:
+def _last_of_each(lines: Iterable[StoredLine], place: Callable[[StoredLine], Hashable]) -> list[StoredLine]:
     """Return the lines in order; of several at one moment, the last."""
-    found: dict[Hashable, Line] = {}
+    found: dict[Hashable, StoredLine] = {}
     for number, line in enumerate(lines):
         key = place(line) if line["stage"] in REPEATED else number
         found.pop(key, None)
@@ -126,11 +126,11 @@ def _last_of_each(lines: Iterable[Line], place: Callable[[Line], Hashable]) -> l
     return list(found.values())
 
 
-def _place_of_run(line: Line) -> Hashable:
+def _place_of_run(line: StoredLine) -> Hashable:
     return line["stage"], line["epoch"], line["step"]
 
 
-def _place_of_alert(line: Line) -> Hashable:
+def _place_of_alert(line: StoredLine) -> Hashable:
     return (
         line["stage"],
         line["epoch"],
@@ -141,9 +141,9 @@ def _place_of_alert(line: Line) -> Hashable:
     )
 
 
-def _merged(lines: Iterable[Line]) -> dict[str, Line]:
+def _merged(lines: Iterable[StoredLine]) -> dict[str, StoredLine]:
     """Return each example once; its modalities may stand in several lines."""
-    found: dict[str, Line] = {}
+    found: dict[str, StoredLine] = {}
     for line in lines:
         modalities = {name: one for name, one in line["modalities"].items() if _is_modality(one)}
         before = found.get(line["id"], line)
@@ -156,9 +156,9 @@ def _is_modality(found: Any) -> bool:
     return isinstance(found, dict) and isinstance(found.get("segments"), list) and isinstance(found.get("view"), dict)
 
 
-def _last_batches(lines: Iterable[Line]) -> list[Line]:
+def _last_batches(lines: Iterable[StoredLine]) -> list[StoredLine]:
     """Return the lines of explanations; of a result that a resumed training wrote again, the last."""
-    batches: dict[Hashable, dict[Hashable, Line]] = {}
+    batches: dict[Hashable, dict[Hashable, StoredLine]] = {}
     latest: Hashable = None
     for number, line in enumerate(lines):
         moment = (line["stage"], line["epoch"], line["step"]) if line["stage"] in REPEATED else number

@@ -228,6 +228,6 @@ class StoredRun(Brief):
         return "\n".join([f"{self.name}: {counts}", *self.remarks])
 
 
-def in_words(value: Any) -> str | None:
+def text_or_short(value: Any) -> str | None:
     """Return a text as it is, None as None, and anything else in short: a damaged line may hold whatever."""
     return value if value is None or isinstance(value, str) else in_short(value)

@@ -3,14 +3,19 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mviz_lightning.explainers.text_tables import align, format_number
 from mviz_lightning.functional.differences import ShareDifference, share_differences
 from mviz_lightning.functional.numerals import fixed
+from mviz_lightning.notebook.displayed import Displayed
+
+if TYPE_CHECKING:
+    from mviz_lightning.notebook.card import Card
 
 
 @dataclass(frozen=True)
-class ShareComparison:
+class ShareComparison(Displayed):
     """The values of two reports that were measured on different examples; prints as a table.
 
     Attributes:
@@ -27,6 +32,11 @@ class ShareComparison:
     def differences(self) -> dict[str, ShareDifference]:
         """Name of a share or score that both reports have -> the first report's value less the second's."""
         return share_differences(self.first, self.second)
+
+    def _card(self) -> "Card":
+        from mviz_lightning.session.card import comparison_card
+
+        return comparison_card(self)
 
     def __str__(self) -> str:
         header = ["", *self.names, "difference [95 %]", ""]

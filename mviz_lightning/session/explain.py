@@ -13,14 +13,16 @@ from mviz_lightning.engine.model_call import Predict, resolve_function
 from mviz_lightning.engine.tensor_copies import TensorCopies
 from mviz_lightning.errors import ConfigurationError, describe_error
 from mviz_lightning.errors.arguments import in_short, is_whole
-from mviz_lightning.explainers import Explainer
+from mviz_lightning.explainers import Explainer, Result
+from mviz_lightning.explainers.drawing import DrawingContext
+from mviz_lightning.explainers.origin import with_origin
 from mviz_lightning.observation.ways import StepFunction
 from mviz_lightning.session.config import EXAMPLES, SessionConfig
 from mviz_lightning.session.head_arguments import ClassNames, Scores, Targets, Tasks, split
 from mviz_lightning.session.remarks import write_log
 from mviz_lightning.session.run_description import (
-    described,
     described_heads,
+    described_run,
     explainer_arguments,
     session_arguments,
 )
@@ -193,13 +195,13 @@ def _described(session: Session, model: nn.Module) -> dict[str, Any]:
         "explainers": explainer_arguments(session.config),
         "alarm": None,
     }
-    told = described(session, model, described_heads(session))
+    told = described_run(session, model, described_heads(session))
     return told | {"show_inputs": True, "configuration": configuration}
 
 
 def _report_of(session: Session, found: Measurement, runs: Sequence[MethodRun]) -> ShareReport:
     """Return the report of one head."""
-    config = session.config
+    config, drawing = session.config, session.drawing()
     costs: list[Measurement | MethodRun] = [found, *runs]
     return ShareReport(
         found.values | _measured(config, runs),
@@ -208,13 +210,20 @@ def _report_of(session: Session, found: Measurement, runs: Sequence[MethodRun]) 
         sum(cost.rows for cost in costs),
         sum(cost.seconds for cost in costs),
         found.noise_floor,
-        {run.explainer.name: run.result for run in runs if run.result is not None},
+        _results(runs, drawing),
         "",
         found.advice,
         found.patterns,
         _runs=runs,
-        _drawing=session.drawing(),
+        _drawing=drawing,
     )
+
+
+def _results(runs: Sequence[MethodRun], drawing: DrawingContext) -> dict[str, Result]:
+    """Return what each method found, with all that a notebook needs to show it."""
+    return {
+        run.explainer.name: with_origin(run.result, run.explainer, drawing) for run in runs if run.result is not None
+    }
 
 
 def _measured(config: SessionConfig, runs: Sequence[MethodRun]) -> dict[str, float]:

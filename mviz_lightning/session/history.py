@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.explainers.contribution_shares.subset_tables import with_subset_tables
 from mviz_lightning.explainers.contribution_shares.tables import history_table
+from mviz_lightning.notebook.displayed import Displayed
+from mviz_lightning.sinks.plain import plain_data
 from mviz_lightning.sinks.records import RunRecord
 
+if TYPE_CHECKING:
+    from mviz_lightning.notebook.card import Card
 
-class History(Sequence[RunRecord]):
+
+class History(Displayed, Sequence[RunRecord]):
     """The runs of a training, oldest first; prints as a table.
 
     Args:
@@ -88,6 +93,21 @@ class History(Sequence[RunRecord]):
         further = [f"\nhead {head}\n{self._tables(head)}" for head in self.heads]
         main = f"head {self.main_head}" if further and self.main_head else ""
         return "\n".join(filter(None, (main, self._tables(""), *further, self.advice)))
+
+    def __repr__(self) -> str:
+        count = len(self._rows)
+        last = f", the last at epoch {self._rows[-1].epoch} (step {self._rows[-1].step})" if self._rows else ""
+        return f"History({self.modalities}: {count} {'run' if count == 1 else 'runs'}{last})"
+
+    def _card(self) -> "Card":
+        from mviz_lightning.session.card import training_card
+
+        return training_card(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the modalities and all runs as plain data, which ``json.dumps`` takes; NaN becomes None."""
+        runs = [plain_data(row.state()) for row in self._rows]
+        return {"modalities": list(self.modalities), "main_head": self.main_head, "runs": runs}
 
     def _tables(self, head: str) -> str:
         rows = [replace(row.of_head(head), note="" if head else row.note) for row in self._rows]

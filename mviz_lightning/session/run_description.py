@@ -34,7 +34,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def described(session: Session, module: Any, heads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def described_run(session: Session, module: Any, heads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what was measured, of a training or outside one.
 
     Args:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explanation, Result
@@ -12,14 +12,18 @@ from mviz_lightning.explainers.contribution_shares.subset_figure import subset_p
 from mviz_lightning.explainers.contribution_shares.subset_tables import with_subset_tables
 from mviz_lightning.explainers.contribution_shares.tables import share_table
 from mviz_lightning.explainers.drawing import DrawingContext
+from mviz_lightning.notebook.displayed import Displayed
 from mviz_lightning.session.comparison import ShareComparison
 from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.sinks import FileSink
 from mviz_lightning.sinks.records import Picture, Record, of_head
 
+if TYPE_CHECKING:
+    from mviz_lightning.notebook.card import Card
+
 
 @dataclass(frozen=True)
-class ShareReport:
+class ShareReport(Displayed):
     """How a model uses its modalities; prints as a table.
 
     Attributes:
@@ -55,7 +59,7 @@ class ShareReport:
     def explanations(self) -> dict[str, Sequence[Explanation]]:
         """Name of an explainer like DIME -> its explanations of single examples."""
         return {
-            run.explainer.name: cast("Sequence[Explanation]", run.result.examples)
+            run.explainer.name: cast("Sequence[Explanation]", self.results[run.explainer.name].examples)
             for run in self._runs
             if run.result is not None and run.explainer.over_epochs
         }
@@ -138,8 +142,18 @@ class ShareReport:
         table = with_subset_tables(share_table(self.values, self.modalities), self.values, self.modalities)
         return "\n".join(filter(None, (table, pattern_text(self.patterns))))
 
+    @property
+    def main_head(self) -> str:
+        """Name of the head that the report itself is of; ``""`` for a model with one head."""
+        return "" if self._drawing is None else self._drawing.labels.head
+
+    def _card(self) -> "Card":
+        from mviz_lightning.session.card import report_card
+
+        return report_card(self)
+
     def __str__(self) -> str:
-        main = f"head {self._drawing.labels.head}" if self.heads and self._drawing is not None else ""
+        main = f"head {self.main_head}" if self.heads and self._drawing is not None else ""
         further = [f"\nhead {head}\n{report._table}" for head, report in self.heads.items()]
         rows, seconds = (
             sum(getattr(one, name) for one in (self, *self.heads.values())) for name in ("rows", "seconds")

@@ -42,6 +42,10 @@ def plain_data(value: Any, digits: int | None = None, most: int | None = None) -
     """
     if type(value) in SCALARS:  # most entries of a map are numbers
         return _scalar(value, digits)
+    return _composed(value, digits, most)
+
+
+def _composed(value: Any, digits: int | None, most: int | None) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {entry.name: plain_data(getattr(value, entry.name), digits, most) for entry in public_fields(value)}
     if isinstance(value, Mapping):

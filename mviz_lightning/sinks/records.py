@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from mviz_lightning.sinks.plain import Brief
+
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """A picture, ``(H, W, 3)`` in 0..255. Always uint8: W&B turns float images black."""
 
@@ -23,7 +25,7 @@ COMPRESSION_LEVEL = 3
 
 
 @dataclass(frozen=True)
-class Picture:
+class Picture(Brief):
     """A picture under a key; later runs write a new picture under the same key.
 
     Attributes:
@@ -58,6 +60,10 @@ class Picture:
         chunks += [(b"IDAT", zlib.compress(lines.tobytes(), COMPRESSION_LEVEL)), (b"IEND", b"")]
         return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
 
+    def _repr_png_(self) -> bytes:
+        """Return the picture for notebooks."""
+        return self.png
+
 
 def _chunk(name: bytes, data: bytes) -> bytes:
     """Return a chunk of a PNG file: length, name, data, checksum."""
@@ -65,7 +71,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Brief):
     """A table under a key; all cells of a column have one type.
 
     Attributes:
@@ -116,7 +122,7 @@ class Alert:
 
 
 @dataclass(frozen=True)
-class Sound:
+class Sound(Brief):
     """A sound under a key.
 
     Attributes:
@@ -186,7 +192,7 @@ class Dashboard:
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class RunRecord(Brief):
     """One run of the monitor: its place in the training, and its values.
 
     Attributes:
@@ -247,7 +253,7 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
-class PredictionRecord:
+class PredictionRecord(Brief):
     """One example's prediction beside its label, as pictures and tables name it.
 
     Attributes:
@@ -263,3 +269,4 @@ class PredictionRecord:
     predicted: Any
     target: Any
     probability: float | None
+    _origin: Any = field(default=None, kw_only=True, compare=False, repr=False)  # what a report adds for its display

@@ -234,26 +234,26 @@ def test_of_two_runs_of_one_step_the_last_counts(tmp_path):
 def test_a_folder_without_a_run_is_told_with_what_it_holds(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "hparams.yaml").touch()
-    told = r"holds no run of the monitor: it holds checkpoints, hparams.yaml; a run of the monitor has history.jsonl"
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=r"no run of the monitor; it holds checkpoints, hparams\.yaml\. Give"):
         load(tmp_path)
-    with pytest.raises(ConfigurationError, match="holds no run of the monitor: it is empty"):
+    with pytest.raises(ConfigurationError, match="holds no run of the monitor; it is empty"):
         load(tmp_path / "checkpoints")
-    with pytest.raises(ConfigurationError, match=r"hparams\.yaml is a file; give the folder of a run"):
+    with pytest.raises(ConfigurationError, match=r"hparams\.yaml is a file, not the folder of a run"):
         load(tmp_path / "hparams.yaml")
-    with pytest.raises(ConfigurationError, match="nowhere does not exist; give the folder of a run"):
+    with pytest.raises(ConfigurationError, match="nowhere: there is no such folder"):
         load(tmp_path / "nowhere")
 
 
-def test_a_folder_of_runs_proposes_one_of_them(copied):
+def test_a_folder_of_runs_proposes_them(copied):
     root = copied.parent.parent
-    with pytest.raises(ConfigurationError, match=f"holds no run of the monitor: .*; try {copied}"):
-        load(root)
+    for path in (root, root / "nowhere", copied / "history.jsonl"):
+        with pytest.raises(ConfigurationError, match=f"; give one of these runs: {copied}"):
+            load(path)
 
 
 def test_several_monitors_in_one_folder_are_named(copied):
     shutil.copytree(copied, copied.with_name("mviz2"))
-    with pytest.raises(ConfigurationError, match="holds 2 runs: mviz, mviz2; give one of them, .*mviz"):
+    with pytest.raises(ConfigurationError, match="holds 2 runs; give one of .*mviz, .*mviz2"):
         load(copied.parent)
     assert load(copied.with_name("mviz2")).modalities == ["image", "text"]
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.engine.query import Query
-from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
+from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
+from mviz_lightning.explainers.found import Result
 from mviz_lightning.functional.mm_shap import mm_shap
 from mviz_lightning.functional.prediction_values import prediction_scores
 from mviz_lightning.functional.segment_attribution import perturbation_attribution, perturbation_masks

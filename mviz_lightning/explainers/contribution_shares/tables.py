@@ -31,8 +31,13 @@ def share_table(values: Mapping[str, float], modalities: Sequence[str]) -> str:
     if scored:
         header.append("score lost when swapped")
         rows = [[*row, format_number(values.get(f"perceptual/{row[0]}"))] for row in rows]
-    lines = [align([header, *rows]), *([_score_line(values)] if scored else []), *_embedding_lines(values)]
-    return "\n".join([*lines, *_answer_lines(values), *_measure_lines(values)])
+    return "\n".join([align([header, *rows]), *further_lines(values)])
+
+
+def further_lines(values: Mapping[str, float]) -> list[str]:
+    """Return a line for each thing that was measured beside the shares: scores, embeddings, answers, measures."""
+    scores = [_score_line(values)] if "score" in values else []
+    return [*scores, *_embedding_lines(values), *_answer_lines(values), *_measure_lines(values)]
 
 
 def _answer_lines(values: Mapping[str, float]) -> list[str]:
@@ -77,19 +82,24 @@ def _score_line(values: Mapping[str, float]) -> str:
 
 
 def history_table(rows: Sequence[RunRecord], modalities: Sequence[str]) -> str:
-    """Return a row for each run: contributions, interaction, total effects with intervals, scores.
+    """Return a row for each run as text, and the notes of the runs below."""
+    if not rows:
+        return "no run of the monitor yet"
+    table = align(history_cells(rows, modalities))
+    return "\n".join([table, *(f"{row.phase}, epoch {row.epoch}: {row.note}" for row in rows if row.note)])
+
+
+def history_cells(rows: Sequence[RunRecord], modalities: Sequence[str]) -> list[list[str]]:
+    """Return the titles, and a row for each run: contributions, interaction, total effects with intervals, scores.
 
     Of scores of pairs, retrieval and the embeddings stand in place of contributions, which tell nothing there.
     """
-    if not rows:
-        return "no run of the monitor yet"
     columns = [_Column("epoch", _where), _Column("step", lambda row: str(row.step))]
     columns += (_pair_columns if any(map(reads_retrieval, rows)) else _share_columns)(rows, modalities)
     columns += _further_columns(rows)
     if any(f"collapse/{name}" in row.values for row in rows for name in modalities):
         columns.append(_Column("not used", lambda row: _not_used(row, modalities)))
-    table = align([[title for title, _ in columns], *([cell(row) for _, cell in columns] for row in rows)])
-    return "\n".join([table, *(f"{row.phase}, epoch {row.epoch}: {row.note}" for row in rows if row.note)])
+    return [[title for title, _ in columns], *([cell(row) for _, cell in columns] for row in rows)]
 
 
 class _Column(NamedTuple):

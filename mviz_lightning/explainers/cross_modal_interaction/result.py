@@ -2,16 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mviz_lightning.explainers.base import Result
+from mviz_lightning.explainers.found import Result
+from mviz_lightning.explainers.origin import FromMethod
 from mviz_lightning.functional.interactions import Corners
+from mviz_lightning.sinks.plain import Brief
 from mviz_lightning.sinks.records import PredictionRecord
+
+if TYPE_CHECKING:
+    from mviz_lightning.notebook.card import Card
 
 
 @dataclass(frozen=True)
-class PairInteraction:
+class PairInteraction(Brief):
     """What the segments of two modalities add to an output together.
 
     Attributes:
@@ -47,7 +53,7 @@ class PairInteraction:
 
 
 @dataclass(frozen=True)
-class OutputInteractions:
+class OutputInteractions(Brief):
     """What acts together on one output.
 
     Attributes:
@@ -64,10 +70,19 @@ class OutputInteractions:
 
 
 @dataclass(frozen=True)
-class ExampleInteractions(PredictionRecord):
+class ExampleInteractions(FromMethod, PredictionRecord):
     """What acts together in one example: its prediction, and each output that is explained."""
 
     outputs: Sequence[OutputInteractions]
+
+    @property
+    def _picture_name(self) -> str:
+        return f"example_{self.position}"
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.cross_modal_interaction.card import interactions_card
+
+        return interactions_card(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +98,8 @@ class CrossModalResult(Result):
     examples: Sequence[ExampleInteractions] = ()
     segments: Mapping[str, Sequence[int | str]] = field(default_factory=dict)
     top_segments: int = 2
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.cross_modal_interaction.card import cross_modal_card
+
+        return cross_modal_card(self)

@@ -10,9 +10,10 @@ from torch import Tensor
 from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError, warn_user
 from mviz_lightning.explainers.argument_checks import require_least, require_outputs
-from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
+from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
 from mviz_lightning.explainers.dime.kept import dime_lines
 from mviz_lightning.explainers.dime.result import Attribution, DIMEResult, Explanation, Moment, OutputExplanation
+from mviz_lightning.explainers.found import Result
 from mviz_lightning.explainers.predictions import outcome
 from mviz_lightning.functional import donor_error, draw_masks, surrogate
 from mviz_lightning.functional.rounding import ROUNDED

@@ -2,17 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from mviz_lightning.checkpoint.saved import build
-from mviz_lightning.explainers.base import Result
+from mviz_lightning.explainers.found import Result
+from mviz_lightning.explainers.origin import FromMethod
+from mviz_lightning.sinks.plain import Brief
 from mviz_lightning.sinks.records import PredictionRecord
+
+if TYPE_CHECKING:
+    from mviz_lightning.notebook.card import Card
 
 
 @dataclass(frozen=True)
-class Attribution:
+class Attribution(Brief):
     """What the segments of one modality add to an output.
 
     Attributes:
@@ -38,7 +43,7 @@ class Attribution:
 
 
 @dataclass(frozen=True)
-class OutputExplanation:
+class OutputExplanation(Brief):
     """Why one output has its value.
 
     Attributes:
@@ -73,7 +78,7 @@ class OutputExplanation:
 
 
 @dataclass(frozen=True)
-class Explanation(PredictionRecord):
+class Explanation(FromMethod, PredictionRecord):
     """One example's explanation at one moment of the training: its prediction, and why.
 
     Attributes:
@@ -86,13 +91,23 @@ class Explanation(PredictionRecord):
 
     def state(self) -> dict[str, Any]:
         """Return plain types, for checkpoints."""
-        return asdict(self)
+        state = asdict(replace(self, _origin=None))
+        return {name: value for name, value in state.items() if name != "_origin"}
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> "Explanation":
         """Return the explanation that :meth:`state` wrote."""
         found: Explanation = build(cls, state, "explanation")
         return found
+
+    @property
+    def _picture_name(self) -> str:
+        return f"example_{self.position}"
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.dime.card import explanation_card
+
+        return explanation_card(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +120,14 @@ class DIMEResult(Result):
 
     examples: Sequence[Explanation] = ()
 
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.dime.card import dime_card
+
+        return dime_card(self)
+
 
 @dataclass(frozen=True)
-class Moment:
+class Moment(Brief):
     """One example's explanation, and where it stands on the x-axis of the training.
 
     Attributes:

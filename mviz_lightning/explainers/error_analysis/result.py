@@ -2,17 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mviz_lightning.explainers.base import Result
+from mviz_lightning.explainers.found import Result
+from mviz_lightning.explainers.origin import FromMethod
+from mviz_lightning.sinks.plain import Brief
 from mviz_lightning.sinks.records import PredictionRecord
+
+if TYPE_CHECKING:
+    from mviz_lightning.notebook.card import Card
 
 Counts: TypeAlias = Mapping[str, int]
 """Category -> number of decisions."""
 
 
 @dataclass(frozen=True)
-class ClassErrors:
+class ClassErrors(Brief):
     """The decisions of one class, label or output, or of a quarter of the targets.
 
     Attributes:
@@ -27,7 +32,7 @@ class ClassErrors:
 
 
 @dataclass(frozen=True)
-class Case(PredictionRecord):
+class Case(FromMethod, PredictionRecord):
     """A decision that is shown with the inputs of its example.
 
     Attributes:
@@ -50,6 +55,15 @@ class Case(PredictionRecord):
     category: str
     loss: float
 
+    @property
+    def _picture_name(self) -> None:
+        return None
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.error_analysis.card import case_card
+
+        return case_card(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorResult(Result):
@@ -69,3 +83,8 @@ class ErrorResult(Result):
     worst: Sequence[Case]
     rescued: Sequence[Case]
     history: Sequence[tuple[int, int, Counts]]
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.error_analysis.card import errors_card
+
+        return errors_card(self)

@@ -2,16 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mviz_lightning.explainers.base import Result
+from mviz_lightning.explainers.found import Result
+from mviz_lightning.explainers.origin import FromMethod
 from mviz_lightning.sinks.records import PredictionRecord
+
+if TYPE_CHECKING:
+    from mviz_lightning.notebook.card import Card
 
 SURE = 2.0
 """Standard errors from which on a driver counts as sure."""
 
 
 @dataclass(frozen=True)
-class RankedExample(PredictionRecord):
+class RankedExample(FromMethod, PredictionRecord):
     """One example, and the effects that make up one of its outputs: ``value = mean + effects + interaction``.
 
     Attributes:
@@ -40,6 +45,15 @@ class RankedExample(PredictionRecord):
         """Whether the driver is two standard errors or more away from another one."""
         return self.sureness >= SURE
 
+    @property
+    def _picture_name(self) -> None:
+        return None
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.example_ranking.card import ranked_card
+
+        return ranked_card(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RankingResult(Result):
@@ -65,3 +79,8 @@ class RankingResult(Result):
         from mviz_lightning.explainers.example_ranking.tables import ranking_text
 
         return ranking_text(self)
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.example_ranking.card import ranking_card
+
+        return ranking_card(self)

@@ -2,17 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mviz_lightning.explainers.base import Result
+from mviz_lightning.explainers.found import Result
+from mviz_lightning.explainers.origin import FromMethod
+from mviz_lightning.sinks.plain import Brief
 from mviz_lightning.sinks.records import PredictionRecord
+
+if TYPE_CHECKING:
+    from mviz_lightning.notebook.card import Card
 
 ACTIVATED = 3
 """Number of examples that stand for a feature in pictures and tables."""
 
 
 @dataclass(frozen=True)
-class FeatureEffect:
+class FeatureEffect(Brief):
     """What one feature adds to one output of the sparse model.
 
     Attributes:
@@ -32,7 +37,7 @@ class FeatureEffect:
 
 
 @dataclass(frozen=True)
-class ExampleFeatures(PredictionRecord):
+class ExampleFeatures(FromMethod, PredictionRecord):
     """The features that the sparse model predicts one example from.
 
     Attributes:
@@ -45,9 +50,18 @@ class ExampleFeatures(PredictionRecord):
     effects: Sequence[FeatureEffect]
     agrees: bool | None
 
+    @property
+    def _picture_name(self) -> str:
+        return f"example_{self.position}"
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.multimodal_prediction.card import features_card
+
+        return features_card(self)
+
 
 @dataclass(frozen=True)
-class ReferenceExample:
+class ReferenceExample(Brief):
     """An example that stands for a feature in pictures, since it activates the feature strongly.
 
     Attributes:
@@ -86,3 +100,8 @@ class PredictionResult(Result):
     examples: Sequence[ExampleFeatures] = ()
     activating: Mapping[int, Sequence[ReferenceExample]] = field(default_factory=dict)
     pictures: Mapping[int, str] = field(default_factory=dict)
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.multimodal_prediction.card import prediction_card
+
+        return prediction_card(self)

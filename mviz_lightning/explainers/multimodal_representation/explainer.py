@@ -11,7 +11,8 @@ from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.errors.deprecations import renamed_arguments
 from mviz_lightning.explainers.argument_checks import are_positions, require_least
-from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
+from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
+from mviz_lightning.explainers.found import Result
 from mviz_lightning.explainers.multimodal_representation.activations import Activations
 from mviz_lightning.explainers.multimodal_representation.concepts import traits
 from mviz_lightning.explainers.multimodal_representation.kept import feature_lines

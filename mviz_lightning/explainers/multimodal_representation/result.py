@@ -2,16 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from mviz_lightning.explainers.base import Result
+from mviz_lightning.explainers.found import Result
 from mviz_lightning.explainers.multimodal_representation.concepts import Concept
+from mviz_lightning.explainers.origin import FromMethod
+from mviz_lightning.sinks.plain import Brief
+
+if TYPE_CHECKING:
+    from mviz_lightning.notebook.card import Card
 
 
 @dataclass(frozen=True)
-class ActivatingExample:
+class ActivatingExample(Brief):
     """An example that activates a feature strongly.
 
     Attributes:
@@ -28,7 +33,7 @@ class ActivatingExample:
 
 
 @dataclass(frozen=True)
-class Feature:
+class Feature(FromMethod):
     """One feature that is shown.
 
     Attributes:
@@ -55,6 +60,16 @@ class Feature:
     concepts: Sequence[Concept]
     overlap: float | None
     parts: Mapping[str, Tensor] = field(default_factory=dict)
+    _origin: Any = field(default=None, kw_only=True, compare=False, repr=False)  # what a report adds
+
+    @property
+    def _picture_name(self) -> str:
+        return f"feature_{self.number}"
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.multimodal_representation.card import feature_card
+
+        return feature_card(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +91,11 @@ class Representation(Result):
     total: int
     shown: Sequence[Feature]
     unfused: str | None = None
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.multimodal_representation.card import representation_card
+
+        return representation_card(self)
 
 
 def pictured(memories: Mapping[str, Mapping[str, Any]], layer: str | None) -> dict[int, str]:

@@ -10,7 +10,8 @@ from torch import Tensor
 from mviz_lightning.engine.explained_maps import ExplainedMaps
 from mviz_lightning.engine.query import Query
 from mviz_lightning.explainers.argument_checks import require_least
-from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses, Result
+from mviz_lightning.explainers.base import Explainer, ProbeContext, Request, Responses
+from mviz_lightning.explainers.found import Result
 from mviz_lightning.explainers.position_effects.kept import position_lines
 from mviz_lightning.explainers.position_effects.result import PositionEffectsResult, PositionMaps
 from mviz_lightning.explainers.predictions import outcome

@@ -2,15 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mviz_lightning.explainers.base import Result
+from mviz_lightning.explainers.found import Result
+from mviz_lightning.explainers.origin import FromMethod
 from mviz_lightning.sinks.records import PredictionRecord
+
+if TYPE_CHECKING:
+    from mviz_lightning.notebook.card import Card
 
 
 @dataclass(frozen=True)
-class PositionMaps(PredictionRecord):
+class PositionMaps(FromMethod, PredictionRecord):
     """One example, and how far its outputs move at each position when a modality is taken from others.
 
     Attributes:
@@ -26,6 +31,15 @@ class PositionMaps(PredictionRecord):
     decisions: Tensor | None
     cells: Tensor | None = None
 
+    @property
+    def _picture_name(self) -> str:
+        return f"example_{self.position}"
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.position_effects.card import positions_card
+
+        return positions_card(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PositionEffectsResult(Result):
@@ -38,3 +52,8 @@ class PositionEffectsResult(Result):
 
     effects: Sequence[PositionMaps] = ()
     modalities: Sequence[str] = ()
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.position_effects.card import effects_card
+
+        return effects_card(self)

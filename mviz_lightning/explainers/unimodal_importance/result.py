@@ -2,15 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mviz_lightning.explainers.base import Result
+from mviz_lightning.explainers.found import Result
+from mviz_lightning.explainers.origin import FromMethod
+from mviz_lightning.sinks.plain import Brief
 from mviz_lightning.sinks.records import PredictionRecord
+
+if TYPE_CHECKING:
+    from mviz_lightning.notebook.card import Card
 
 
 @dataclass(frozen=True)
-class SegmentAttribution:
+class SegmentAttribution(Brief):
     """What the segments of one modality add to an output.
 
     Attributes:
@@ -45,7 +51,7 @@ class SegmentAttribution:
 
 
 @dataclass(frozen=True)
-class OutputImportance:
+class OutputImportance(Brief):
     """What each segment adds to one output.
 
     Attributes:
@@ -62,10 +68,19 @@ class OutputImportance:
 
 
 @dataclass(frozen=True)
-class ExampleImportance(PredictionRecord):
+class ExampleImportance(FromMethod, PredictionRecord):
     """What matters for one example: its prediction, and each output that is explained."""
 
     outputs: Sequence[OutputImportance]
+
+    @property
+    def _picture_name(self) -> str:
+        return f"example_{self.position}"
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.unimodal_importance.card import importance_card
+
+        return importance_card(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,3 +92,8 @@ class ImportanceResult(Result):
     """
 
     examples: Sequence[ExampleImportance] = ()
+
+    def _card(self) -> "Card":
+        from mviz_lightning.explainers.unimodal_importance.card import importances_card
+
+        return importances_card(self)
