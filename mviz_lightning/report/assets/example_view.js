@@ -3,7 +3,8 @@
 const STEP_TIME = 650; // ms between two checks while it plays
 
 function exampleView(run, item) {
-  const view = { run, item, at: item.moments.length - 1, follow: keysOf(item.last)[0], scale: "training", timer: null };
+  const view = { run, item, at: item.moments.length - 1, follow: keysOf(item.last)[0] };
+  Object.assign(view, { scale: "training", limits: new Map(), timer: null });
   view.parts = {
     title: el("div", { class: "example-title" }),
     sum: el("p", { class: "sum", "aria-live": "polite" }),
@@ -144,7 +145,7 @@ function viewControls(view) {
       radios(
         "Range of the colours",
         [
-          ["training", "Colours of the training"],
+          ["training", "Colours of all checks"],
           ["check", "of this check"],
         ],
         view.scale,
