@@ -15,7 +15,7 @@ from mviz_lightning.sinks.records import RunRecord, State
 LONGEST = 400
 """Largest number of letters of a configured value that is shown."""
 
-NOT_CONFIGURED = ("format", "name", "run", "started", "finished", "heads", "modalities")
+NOT_CONFIGURED = ("format", "name", "run", "started", "finished", "heads", "modalities", "observed")
 """Entries of a description that differ between any two runs, or that are compared otherwise."""
 
 
@@ -149,12 +149,20 @@ def configured_differences(first: Mapping[str, Any], second: Mapping[str, Any]) 
         second: That of the second run.
     """
     before, after = (dict(_entries(_configured(description))) for description in (first, second))
+    before |= _observed_alone(first, second)
+    after |= _observed_alone(second, first)
     names = dict.fromkeys((*before, *after))
     return [
         {"name": name, "first": before.get(name), "second": after.get(name)}
         for name in names
         if before.get(name) != after.get(name)
     ]
+
+
+def _observed_alone(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, str]:
+    """Return what was observed of one model and not of the other, a line each."""
+    lines = [str(line) for line in one.get("observed") or [] if line not in (other.get("observed") or [])]
+    return {"observed": _short("\n".join(lines))} if lines else {}
 
 
 def _pair(runs: Sequence[Described], place: int) -> Plain:
@@ -202,5 +210,8 @@ def _entries(found: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for name, value in found.items():
             yield from _entries(value, f"{path}.{name}" if path else str(name))
     elif path and found is not None and found != {}:
-        text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-        yield path, text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+        yield path, _short(found if isinstance(found, str) else json.dumps(found, ensure_ascii=False))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -200,3 +200,12 @@ def test_only_what_was_configured_otherwise_is_listed():
 def test_a_long_value_is_cut():
     (found,) = configured_differences({"observed": ["x" * 1000]}, {})
     assert len(found["first"]) == 403
+
+
+def test_of_what_was_observed_only_other_lines_are_listed():
+    both = "labels are batch['label']"
+    first, second = {"observed": [both, "called as model(image)"]}, {"observed": ["task: multiclass", both]}
+    assert configured_differences(first, second) == [
+        {"name": "observed", "first": "called as model(image)", "second": "task: multiclass"}
+    ]
+    assert configured_differences(first, {"observed": [both]})[0]["second"] is None

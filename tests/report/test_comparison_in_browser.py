@@ -72,7 +72,7 @@ def test_the_run_that_is_shown_can_be_chosen(look, both):
     sentence = page.locator("#verdict .sentence")
     assert "collapsed" not in said(sentence)
     page.get_by_label("mixed-up", exact=True).first.check(force=True)
-    assert "image is used least" in said(sentence)
+    assert "The model uses image least" in said(sentence)
     assert "collapsed since epoch 1" in said(sentence)
     assert page.locator("h1").inner_text() == "healthy and mixed-up"
 

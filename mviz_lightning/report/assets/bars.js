@@ -5,7 +5,7 @@
 //                                                  counts as stacked bars, a column for each moment; { node, choose(i) }
 // barLegend([{ name, color }])                     names of colours
 
-const BARS = { height: 210, top: 8, left: 44, bottom: 26 }; // px
+const BARS = { height: 210, top: 8, left: 44, bottom: 26, widest: 110 }; // px
 
 function stackedShares(parts) {
   const all = parts.reduce((sum, { share }) => sum + Math.max(0, share), 0) || 1;
@@ -71,7 +71,7 @@ function onWidth(node, draw) {
 function listenToBars(plot, n, { move, show, at }) {
   const column = (event) => {
     const box = plot.getBoundingClientRect(), x = event.clientX - box.left - BARS.left;
-    return Math.max(0, Math.min(n - 1, Math.floor((x / (box.width - BARS.left)) * n)));
+    return Math.max(0, Math.min(n - 1, Math.floor(x / barStep(box.width, n))));
   };
   plot.addEventListener("pointermove", (event) => show(column(event)));
   plot.addEventListener("pointerleave", () => show(at()));
@@ -84,9 +84,14 @@ function listenToBars(plot, n, { move, show, at }) {
   });
 }
 
+// px of a column: a few columns do not fill the width.
+function barStep(width, n) {
+  return Math.min(BARS.widest, (width - BARS.left) / n);
+}
+
 function stackedDrawing(columns, series, width) {
   const totals = columns.map((_, i) => series.reduce((sum, { values }) => sum + (values[i] ?? 0), 0)), most = Math.max(1, ...totals);
-  const y = linear([0, most], [BARS.height - BARS.bottom, BARS.top]), step = (width - BARS.left) / columns.length;
+  const y = linear([0, most], [BARS.height - BARS.bottom, BARS.top]), step = barStep(width, columns.length);
   const floor = columns.map(() => 0);
   const bars = series.map(({ name, values, color }) => {
     const boxes = columns.map((_, i) => {
@@ -107,7 +112,7 @@ function barPath(x, step, low, high) {
 }
 
 function stackedAxes(y, most, columns, width, step) {
-  const every = Math.ceil(columns.length / Math.max(2, (width - BARS.left) / 64)), short = (column) => column.replace(/^epoch (\S+).*$/, "$1").replace(/,.*$/, "");
+  const every = Math.ceil(64 / step), short = (column) => column.replace(/^epoch (\S+).*$/, "$1").replace(/,.*$/, "");
   const row = (value) => [
     svg("line", { class: value ? "grid" : "grid zero", x1: BARS.left, x2: width, y1: y(value), y2: y(value) }),
     svg("text", { class: "tick", x: BARS.left - 8, y: y(value) + 4, "text-anchor": "end" }, value.toLocaleString("en"))];

@@ -48,10 +48,10 @@ function configurationView(run) {
     ["Run", { name: run.name, started: dateOf(description.started), finished: dateOf(description.finished), ...plainModel(description.model), ...renamed(examples, "examples") }],
     ["Modalities", Object.fromEntries((description.modalities || []).map(({ name, kind, leaves }) => [name, `${kind}, from ${(leaves || []).join(", ")}`]))],
     ["Outputs", Object.fromEntries((description.heads || []).map((head) => [head.called || head.name || "output", headWords(head)]))],
-    ["Monitor", configuration.monitor], ...Object.entries(configuration.explainers || {}).map(([name, settings]) => [`Explainer ${name}`, settings]), ["Alarm", configuration.alarm], ["Versions", versions],
+    ["Monitor", configuration.monitor], ...Object.entries(configuration.explainers || {}).map(([name, { name: _, ...settings }]) => [`Explainer ${name}`, settings]), ["Alarm", configuration.alarm], ["Versions", versions],
   ].filter(([, found]) => found && Object.keys(found).length);
   return el("div", null, el("div", { class: "controls" }, copyButton(() => JSON.stringify(description, null, 2))),
-    el("div", { class: "settings" }, groups.map(([title, found]) => el("div", { class: "setting" }, el("h3", null, title), settingsList(found)))), observedList(description.observed || []));
+    el("div", { class: "settings columns" }, groups.map(([title, found]) => el("div", { class: "setting" }, el("h3", null, title), settingsList(found)))), observedList(description.observed || []));
 }
 
 function plainModel(model) {
@@ -68,7 +68,7 @@ function headWords({ task, class_names: names, score }) {
 
 function settingsList(found) {
   const words = (value) => (value === null || typeof value !== "object" ? String(value) : JSON.stringify(value));
-  const shown = Object.entries(found).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const shown = Object.entries(found).filter(([, value]) => value !== null && value !== undefined && value !== "" && !(Array.isArray(value) && !value.length));
   return el("dl", null, shown.map(([name, value]) => [el("dt", null, name), el("dd", null, words(value))]));
 }
 

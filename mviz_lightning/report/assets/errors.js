@@ -115,10 +115,10 @@ function casesView(run, cases) {
 
 function caseCard(run, line) {
   const example = run.examples[line.example], { name, color } = failureOf(line.category);
-  const inputs = example ? Object.entries(example.modalities).map(([modality, found]) => el("figure", { class: "map" }, el("figcaption", null, el("span", { class: "map-title" }, modality)), mapOf(found, null))) : [];
+  const inputs = example ? Object.entries(example.modalities).map(([modality, found]) => titled(modality, mapOf(found, null))) : [];
   const alone = outcomeText(line.alone_name ?? line.alone), fact = (term, words) => [el("dt", null, term), el("dd", null, words)];
   return el("article", { class: "case" }, el("h4", null, `#${line.example}`, el("span", { class: "pill" }, colourDot(color), ` ${name}`)), el("div", { class: "case-inputs" }, inputs),
     el("dl", { class: "case-facts" }, fact("target", outcomeText(line.target_name ?? line.target)),
       fact("predicted", `${outcomeText(line.predicted_name ?? line.predicted)}${Number.isFinite(line.probability) ? ` (${line.probability.toFixed(2)})` : ""}`), fact("UC alone", alone),
-      fact(outcomeText(line.output_name ?? line.output), `${number(line.value)} = UC ${number(line.uc)} ${line.mi < 0 ? "−" : "+"} MI ${number(Math.abs(line.mi))} (± ${number(1.96 * line.error)})`), fact("loss", number(line.loss))));
+      fact(outcomeText(line.output_name ?? line.output), splitWords(line)), fact("loss", number(line.loss))));
 }

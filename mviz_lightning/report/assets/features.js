@@ -67,7 +67,8 @@ function featureStrip(run, { all_shares: packed }) {
   const shares = numbers(packed);
   if (!shares.length) return null;
   const names = [...run.modalities, "interaction"], main = (row) => row.reduce((best, value, i) => (value > row[best] ? i : best), 0);
-  const order = shares.map((_, i) => i).sort((a, b) => main(shares[a]) - main(shares[b]) || shares[b][main(shares[b])] - shares[a][main(shares[a])]);
+  const varies = (row) => Number(row.some((share) => share > 0));
+  const order = shares.map((_, i) => i).sort((a, b) => varies(shares[b]) - varies(shares[a]) || main(shares[a]) - main(shares[b]) || shares[b][main(shares[b])] - shares[a][main(shares[a])]);
   const colors = names.map((name, i) => (i < run.modalities.length ? modalityColor(run, name) : "var(--several)"));
   const said = el("output", { class: "bar-said" }, "Point at a column to read its feature.");
   const tell = (i) => { said.textContent = `feature ${order[i]}: ${names.map((name, k) => `${name} ${percent(Math.max(0, shares[order[i]][k]))}`).join(", ")}`; };
@@ -115,7 +116,7 @@ function featureCard(run, line, overview) {
     name: names[i], share, color: i < run.modalities.length ? modalityColor(run, run.modalities[i]) : "var(--several)",
     interval: between(line.low && line.low[i], line.high && line.high[i], percent),
   }));
-  const common = conceptWords(line.concepts || []);
+  const common = conceptWords(run, line.concepts || []);
   return el("article", { class: "feature-card" },
     el("h4", null, `Feature ${line.feature}`, el("span", { class: "pill" }, kindName(line.kind))), stackedShares(parts),
     common && el("p", { class: "concepts" }, "Its strongest examples share: ", common),
@@ -129,10 +130,11 @@ function featureExamples(run, { examples }) {
 }
 
 // “keycap” in 5 of 41 (of all: 5 of 411)
-function conceptWords(concepts) {
+function conceptWords(run, concepts) {
+  const classes = (run.heads[0] && run.heads[0].class_names) || [];
   const one = (concept) => {
     const { kind, source, value, hits, drawn, having, total } = concept;
-    const what = kind === "class" ? `target ${value}` : kind === "value" ? `${source} = ${value}` : `“${value}”`;
+    const what = kind === "class" ? `target ${classes[value] ?? value}` : kind === "value" ? `${source} = ${value}` : `“${value}”`;
     return total ? `${what} in ${hits} of ${drawn} (of all: ${having} of ${total})` : what;
   };
   return concepts.map(one).join("; ");
@@ -142,6 +144,6 @@ function partsFold(run, { parts, examples }) {
   const example = examples.length ? run.examples[examples[0].example] : null, names = Object.keys(parts || {}).filter((name) => example && example.modalities[name]);
   if (!names.length) return null;
   const weights = Object.fromEntries(names.map((name) => [name, numbers(parts[name])])), limit = limitOf(Object.values(weights));
-  const figure = (name) => el("figure", { class: "map" }, el("figcaption", null, el("span", { class: "map-title" }, name)), mapOf(example.modalities[name], weights[name], limit));
+  const figure = (name) => titled(name, mapOf(example.modalities[name], weights[name], limit));
   return fold(`What each part adds to it in #${examples[0].example}`, () => el("div", null, el("div", { class: "map-grid" }, names.map(figure)), colourBar(limit), el("p", { class: "note" }, "What is lost without the part (occlusion). ", maskNote(example, names))));
 }

@@ -61,18 +61,18 @@ function importanceRow(lines, example, name) {
   const limit = limitOf(lines.map((line) => weightsOf(line, name)));
   const maps = lines.map((line) => importanceMap(line, name, modality, limit, lines.length > 1));
   const beside = lines.length === 1 && strongestParts(modality.segments, weightsOf(lines[0], name), limit);
-  return el("div", { class: "map-line" }, el("h4", null, name), el("div", { class: "map-grid" }, inputFigure(modality), maps, beside && el("div", { class: "map" }, el("p", { class: "map-title beside" }, "strongest parts"), beside)), colourBar(limit));
+  return el("div", { class: "map-line" }, el("h3", { class: "small" }, name), el("div", { class: "map-grid" }, inputFigure(modality), maps, beside && el("div", { class: "map" }, el("p", { class: "map-title beside" }, "strongest parts"), beside)), colourBar(limit));
 }
 
 function inputFigure(modality) {
-  return el("figure", { class: "map" }, el("figcaption", null, el("span", { class: "map-title" }, "input")), mapOf(modality, null));
+  return titled("input", mapOf(modality, null));
 }
 
 function importanceMap(line, name, modality, limit, several) {
   const part = line.weights[name], weights = weightsOf(line, name), { words, trusted } = sumVerdict(part, weights);
-  return el("figure", { class: trusted ? "map" : "map faded" },
-    el("figcaption", null, el("span", { class: "map-title" }, outputName(line)), el("span", { class: "trust" }, words)),
-    mapOf(modality, words === "no effect" ? weights.map(() => 0) : weights, limit), several && strongestParts(modality.segments, weights, limit));
+  const figure = titled(outputName(line), mapOf(modality, words === "no effect" ? weights.map(() => 0) : weights, limit), words, trusted);
+  if (several) figure.append(strongestParts(modality.segments, weights, limit) || "");
+  return figure;
 }
 
 function sumVerdict({ r2, change, floor, method }, weights) {

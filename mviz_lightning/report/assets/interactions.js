@@ -11,7 +11,7 @@ const PAIRS = 8; // pairs of parts that are listed in words
 
 section({
   id: "interactions", title: "What acts together", short: "Interactions",
-  build: (run) => eachStage(run, "cross_modal", (stage) => interactionStage(run, stage)),
+  build: (run) => linesOf(run, "cross_modal").some(({ pairs }) => pairs.length) && eachStage(run, "cross_modal", (stage) => interactionStage(run, stage)),
 });
 
 function interactionStage(run, stage) {
@@ -29,6 +29,7 @@ function interactionsOf(lines, example) {
   const words = (line, pair) => [lines.length > 1 && outputTitle(line), line.pairs.length > 1 && `${pair.first} × ${pair.second}`].filter(Boolean).join(", ");
   const options = lines.flatMap((line, i) => line.pairs.map((pair, k) => [`${i}/${k}`, words(line, pair)]));
   const slot = el("div");
+  if (!options.length) return empty("No pair of modalities was measured here.");
   const show = (value) => {
     const [i, k] = value.split("/").map(Number);
     slot.replaceChildren(pairView(lines[i].pairs[k], example));
@@ -76,14 +77,13 @@ function pairList(grid, order, limit, choose) {
   const item = ([row, column]) => el("li", null, el("button", {
     type: "button", class: "pair", "aria-pressed": "false", onclick: () => choose(row, column), onpointerenter: () => choose(row, column), onfocus: () => choose(row, column),
   }, el("span", { class: "pair-name" }, `“${grid.rows[row]}” × ${grid.columns[column]}`), weightBar(grid.values[row][column], limit), el("b", null, signed(grid.values[row][column], 2))));
-  return el("div", { class: "pair-list" }, el("h4", null, "Strongest pairs"), el("ol", null, order.map(item)));
+  return el("div", { class: "pair-list" }, el("h3", { class: "small" }, "Strongest pairs"), el("ol", null, order.map(item)));
 }
 
 // The maps of both modalities: what each part adds together with the chosen part of the other.
 function drawTogether(maps, grid, example, limit, row, column) {
   const inputs = example ? example.modalities : {};
-  const figure = (name, weights, other) => inputs[name] && el("figure", { class: "map" },
-    el("figcaption", null, el("span", { class: "map-title" }, `${name}, together with “${other}”`)), mapOf(inputs[name], weights, limit));
+  const figure = (name, weights, other) => inputs[name] && titled(`${name}, together with “${other}”`, mapOf(inputs[name], weights, limit));
   maps.replaceChildren(...[
     figure(grid.column, grid.values[row], grid.rows[row]),
     figure(grid.row, grid.values.map((values) => values[column]), grid.columns[column]),

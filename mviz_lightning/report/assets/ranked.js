@@ -38,7 +38,7 @@ function rankingAt(run, lines) {
 function rankingTables(run, lines) {
   const names = Object.keys(lines[0].effects), order = [...lines].sort((a, b) => b.sureness - a.sureness);
   const limit = limitOf([lines.flatMap((line) => [...Object.values(line.effects), line.interaction])]);
-  const cell = (value, error) => el("td", { class: "effect" }, weightBar(value, limit), el("span", null, `${signed(value, 2)} ± ${number(1.96 * error, 2)}`));
+  const cell = (value, error) => el("td", { class: "effect" }, weightBar(value, limit), el("span", null, `${signed(value, 2)} ± ${number(INTERVAL * error, 2)}`));
   const row = (line) => el("tr", null, el("th", { scope: "row" }, thumb(run, line.example, null)), el("td", null, line.driver, el("small", null, line.sureness >= SURE ? `sure (${number(line.sureness, 2)} errors)` : "not sure")),
     el("td", null, outcomeText(line.output_name ?? line.output), el("small", null, [Number.isFinite(line.value) && number(line.value), `target ${outcomeText(line.target_name ?? line.target)}`].filter(Boolean).join("; "))),
     names.map((name) => cell(line.effects[name], line.errors[name])), cell(line.interaction, line.interaction_error));
@@ -61,7 +61,7 @@ function positionStage(run, stage) {
 function positionsOf(run, line, example) {
   const effects = numbers(line.effects), most = limitOf(effects);
   const input = example ? Object.values(example.modalities).find(({ view }) => view && view.view === "picture") : null;
-  const lattice = (title, values, colorOf, said) => el("figure", { class: "map" }, el("figcaption", null, el("span", { class: "map-title" }, title)), latticeDrawing(line.shape, values, colorOf, said));
+  const lattice = (title, values, colorOf, said) => titled(title, latticeDrawing(line.shape, values, colorOf, said));
   const classes = [["target", line.labels], ["predicted", line.decisions]].filter(([, values]) => values);
   const head = run.heads.find(({ name }) => name === (line.head || "")) || {}, named = (value) => (value === -100 ? "no label" : (head.class_names || [])[value] ?? String(value));
   return el("div", null, el("div", { class: "map-grid" }, input && inputFigure(input),

@@ -1,5 +1,7 @@
 // The same example in two runs: what each run made of it, side by side.
 
+const INTERVAL = 1.96; // standard errors of a 95 % interval
+
 function comparedExamples(first, second) {
   const result = ["dime", "importance"].find((kind) => linesOf(first, kind).length && linesOf(second, kind).length);
   const ids = result ? commonExamples(first, second, result) : [];
@@ -36,17 +38,18 @@ function sameExample(runs, result, id) {
   const lines = runs.map((run) => lastLineOf(run, result, id)), names = Object.keys(runs[0].examples[id].modalities);
   const limits = Object.fromEntries(names.map((name) => [name, limitOf(lines.flatMap((line) => mapsOfLine(line, name).map(([, weights]) => weights)))]));
   const column = (run, line) => el("div", { class: "same-run" }, el("h4", null, runBadge(run)),
-    el("p", { class: "headline" }, `${outcomeOf(line)}, ${placeOf(line)} `, markOf(line)), el("p", { class: "note" }, splitWords(line)),
+    el("p", { class: "headline" }, `${outcomeOf(line)}, ${placeOf(line)} `, markOf(line)), el("p", { class: "note" }, `${outcomeText(line.output_name ?? line.output)}: ${splitWords(line)}`),
     names.map((name) => el("div", { class: "map-line" }, el("h5", null, name), el("div", { class: "map-grid" }, mapsOfLine(line, name).map(([title, weights, r2]) => comparedMap(title, run.examples[id].modalities[name], weights, limits[name], r2))))));
   return el("div", null, el("div", { class: "same" }, runs.map((run, i) => column(run, lines[i]))), el("p", { class: "note" }, "Both runs share the colours of a modality."));
 }
 
 function comparedMap(title, modality, weights, limit, r2) {
   if (r2 !== null && r2 !== undefined) return mapFigure(title, modality, weights, limit, r2);
-  return el("figure", { class: "map" }, el("figcaption", null, el("span", { class: "map-title" }, title)), mapOf(modality, weights, limit));
+  return titled(title, mapOf(modality, weights, limit));
 }
 
 function splitWords(line) {
-  const named = outcomeText(line.output_name ?? line.output);
-  return line.result === "dime" ? `${named}: ${number(line.value)} = UC ${number(line.uc)} ${line.mi < 0 ? "−" : "+"} MI ${number(Math.abs(line.mi))}` : `${named}: ${number(line.value)}`;
+  const [value, uc, mi, error] = aligned([line.value, line.uc, Math.abs(line.mi), INTERVAL * line.error]);
+  const interval = Number.isFinite(line.error) ? ` (±\u00a0${error})` : "";
+  return Number.isFinite(line.uc) ? `${value} = UC\u00a0${uc} ${line.mi < 0 ? "−" : "+"} MI\u00a0${mi}${interval}` : number(line.value);
 }

@@ -8,6 +8,7 @@
 // stageCourse(run, stage, title, keys, explorer, range)   curves of a stage's scalars; a place moves the explorer there
 // outcomeOf(line)                      "predicted symbols (0.99), target symbols", with a mark for right or wrong
 // thumb(run, id, words)                a small picture of an example with its number; words where it has no picture
+// titled(title, drawn, words, trusted)  a figure of a map; words stand below, and it is greyed where it is not trusted
 // ownOf(object, key)                   a value under a key that may be any text, such as "constructor"
 // modalityColor(run, name)             the colour of a modality on the whole page
 
@@ -106,7 +107,7 @@ function exampleStrip(run, byExample, chosen, onChange) {
 function thumb(run, id, words) {
   const example = run.examples[id];
   const shown = example && (thumbnail(example) || el("span", { class: "no-picture" }, wordsOf(run, example)));
-  return el("span", { class: "thumb" }, shown, el("small", null, `#${id}`, words && ` ${outcomeText(words)}`));
+  return el("span", { class: "thumb" }, shown, el("small", null, `#${id}`), words && cut(outcomeText(words), "small"));
 }
 
 // The words of an example in place of a picture; none where inputs are not kept.
@@ -155,6 +156,10 @@ function stageCourse(run, stage, label, keys, explorer = null, more = {}) {
     label, lines: lines.filter(({ ys }) => ys.some(Number.isFinite)), xTitle: "epoch", height: 220,
     placeWritten: (x) => placeOf(at(x)), onMove: explorer && ((x) => explorer.moveTo(at(x).step)), ...more,
   }).node;
+}
+
+function titled(title, drawn, words = "", trusted = true) {
+  return el("figure", { class: trusted ? "map" : "map faded" }, el("figcaption", { class: "map-title" }, title), el("div", { class: "map-body" }, drawn), words && el("p", { class: "trust" }, words));
 }
 
 function ownOf(object, key) {
