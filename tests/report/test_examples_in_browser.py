@@ -162,16 +162,13 @@ def test_the_colours_are_those_of_the_training_or_of_one_check(opened):
     for which, label in (("training", "Colours of the training"), ("check", "of this check")):
         page.get_by_label(label, exact=True).check(force=True)
         role = predicted(truth[example][11])["role"].split(" and ")[0]
-        weights = [
-            value
-            for line in both[which]
-            if role in line["role"].split(" and ")
-            for part in line["weights"].values()
-            for value in (*part["uc"], *part["mi"])
-        ]
-        limits[which] = float(np.abs(weights).max())
-        assert f"+{number(limits[which], 2)}" in said(page.locator("#examples .colour-bar"))
-    assert limits["check"] < limits["training"]
+        lines = [line for line in both[which] if role in line["role"].split(" and ")]
+        for row, name in enumerate(("image", "text")):
+            parts = [line["weights"][name] for line in lines]
+            limits[which, name] = max(abs(value) for part in parts for value in (*part["uc"], *part["mi"]))
+            shown = said(page.locator("#examples .map-row").nth(row).locator(".colour-bar"))
+            assert f"+{number(limits[which, name], 2)}" in shown
+    assert all(limits["check", name] < limits["training", name] for name in ("image", "text"))
 
 
 def test_filters_and_orders(opened):

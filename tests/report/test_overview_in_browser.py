@@ -33,7 +33,7 @@ def test_the_sentence_says_what_is_used_least_and_since_when(look, page_of, stor
     value, low, high = bounded(history[-1]["values"], "total", least[-1])
     assert (least[-1], first) == ("image", 3)
     sentence = said(page.locator("#verdict .sentence"))
-    for part in ("image is used least", f"since epoch 3 (step {4 * 38})", percent(value), between(low, high)):
+    for part in ("The model uses image least", f"since epoch 3 (step {4 * 38})", percent(value), between(low, high)):
         assert part in sentence
     assert "collapsed since epoch 7" in sentence
 

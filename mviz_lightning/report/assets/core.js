@@ -10,6 +10,7 @@
 //                                                       short is its name in the bar where the title is long.
 //                                                       With whole: true it gets all runs as one list. The payload is the second argument.
 // valueOf(record, "total/image", head), boundsOf(...)   a value of a record of the history, NaN if there is none
+// halfWidth(line)                                       half of the 95 % interval of UC and MI, from their standard error
 // placeOf(record)                                       "epoch 3 (step 120)"
 // unique(list), groupBy(list, f)                        small helpers
 
@@ -154,6 +155,12 @@ function boundsOf(record, name, head = "") {
 
 function placeOf(record) {
   return `epoch ${record.epoch} (step ${record.step})`;
+}
+
+const INTERVAL = 1.96; // standard errors on each side of a 95 % interval
+
+function halfWidth({ error }) {
+  return Number.isFinite(error) ? INTERVAL * error : NaN;
 }
 
 // ---- colours

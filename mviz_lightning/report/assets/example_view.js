@@ -103,7 +103,7 @@ function titleOf(item, line) {
 }
 
 function sumWords(line) {
-  const [value, uc, mi, error] = aligned([line.value, line.uc, line.mi, line.error]);
+  const [value, uc, mi, error] = aligned([line.value, line.uc, line.mi, halfWidth(line)]);
   const name = line.output_name ?? (Number.isInteger(line.output) ? `output ${line.output}` : "output");
   return [
     cut(name),
@@ -145,7 +145,7 @@ function viewControls(view) {
       radios(
         "Range of the colours",
         [
-          ["training", "Colours of all checks"],
+          ["training", "Colours of the training"],
           ["check", "of this check"],
         ],
         view.scale,
@@ -206,7 +206,7 @@ function curveOf(view) {
     xs = placesOfMoments(view),
     found = moments.map((_, at) => lineAt(view, at) || {});
   const values = (field) => found.map((line) => line[field] ?? NaN);
-  const bound = (field, sign) => found.map((line) => (line[field] ?? NaN) + sign * (line.error ?? NaN));
+  const bound = (field, sign) => found.map((line) => (line[field] ?? NaN) + sign * halfWidth(line));
   const line = (name, field, style, banded) => ({
     name,
     xs,
