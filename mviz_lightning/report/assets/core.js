@@ -10,12 +10,12 @@
 //                                                       short is its name in the bar where the title is long.
 //                                                       With whole: true it gets all runs as one list. The payload is the second argument.
 // valueOf(record, "total/image", head), boundsOf(...)   a value of a record of the history, NaN if there is none
-// halfWidth(line)                                       half of the 95 % interval of UC and MI, from their standard error
 // placeOf(record)                                       "epoch 3 (step 120)"
 // unique(list), groupBy(list, f)                        small helpers
 
 const SVG = "http://www.w3.org/2000/svg";
 const TRUSTED = 0.2; // R² from which on a map is trusted; the same as in the pictures of the run
+const INTERVAL = 1.96; // standard errors from a value to each end of its 95 % interval
 const sections = [];
 
 function fill(node, attributes, children) {
@@ -155,12 +155,6 @@ function boundsOf(record, name, head = "") {
 
 function placeOf(record) {
   return `epoch ${record.epoch} (step ${record.step})`;
-}
-
-const INTERVAL = 1.96; // standard errors on each side of a 95 % interval
-
-function halfWidth({ error }) {
-  return Number.isFinite(error) ? INTERVAL * error : NaN;
 }
 
 // ---- colours

@@ -8,12 +8,13 @@ function limitNow(view, name) {
     ofCheck = scale === "check";
   const key = JSON.stringify([name, follow, ofCheck ? at : null]);
   const lines = ofCheck ? [shownLine(view)] : item.moments.map((_, i) => lineAt(view, i)).filter((line) => line);
+  view.limits = view.limits || new Map();
   if (!view.limits.has(key)) view.limits.set(key, limitOf(lines.flatMap((line) => weightLists(line, name))));
   return view.limits.get(key);
 }
 
 function weightLists({ weights }, name) {
-  const found = weights && weights[name];
+  const found = weights && ownOf(weights, name);
   return found ? [numbers(found.uc), numbers(found.mi)] : [];
 }
 

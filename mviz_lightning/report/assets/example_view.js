@@ -3,8 +3,7 @@
 const STEP_TIME = 650; // ms between two checks while it plays
 
 function exampleView(run, item) {
-  const view = { run, item, at: item.moments.length - 1, follow: keysOf(item.last)[0] };
-  Object.assign(view, { scale: "training", limits: new Map(), timer: null });
+  const view = { run, item, at: item.moments.length - 1, follow: keysOf(item.last)[0], scale: "training", timer: null };
   view.parts = {
     title: el("div", { class: "example-title" }),
     sum: el("p", { class: "sum", "aria-live": "polite" }),
@@ -103,7 +102,7 @@ function titleOf(item, line) {
 }
 
 function sumWords(line) {
-  const [value, uc, mi, error] = aligned([line.value, line.uc, line.mi, halfWidth(line)]);
+  const [value, uc, mi, error] = aligned([line.value, line.uc, Math.abs(line.mi), INTERVAL * line.error]);
   const name = line.output_name ?? (Number.isInteger(line.output) ? `output ${line.output}` : "output");
   return [
     cut(name),
@@ -111,7 +110,7 @@ function sumWords(line) {
     el("b", null, value),
     " = ",
     el("b", { class: "uc" }, uc),
-    " each alone (UC) + ",
+    ` each alone (UC) ${line.mi < 0 ? "−" : "+"} `,
     el("b", { class: "mi" }, mi),
     " only together (MI)",
     Number.isFinite(line.error) ? el("span", { class: "muted" }, ` ± ${error} (95 %)`) : "",
@@ -206,7 +205,7 @@ function curveOf(view) {
     xs = placesOfMoments(view),
     found = moments.map((_, at) => lineAt(view, at) || {});
   const values = (field) => found.map((line) => line[field] ?? NaN);
-  const bound = (field, sign) => found.map((line) => (line[field] ?? NaN) + sign * halfWidth(line));
+  const bound = (field, sign) => found.map((line) => (line[field] ?? NaN) + sign * INTERVAL * (line.error ?? NaN));
   const line = (name, field, style, banded) => ({
     name,
     xs,

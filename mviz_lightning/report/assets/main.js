@@ -135,24 +135,25 @@ function barOf(runs, chosen, nodes, choose) {
 }
 
 function buildSections(page, runs, chosen) {
-  return sections.map((described) => buildSection(described, page, runs, chosen)).filter((node) => node);
-}
-
-function buildSection(described, page, runs, chosen) {
-  const { id, title, short, unseen, whole } = described;
-  const body = attempt(() => described.build(whole ? runs : chosen, page));
-  const heading = el("h2", { id: `${id}-title`, class: unseen ? "unseen" : null }, title);
-  return body && el("section", { id, "aria-labelledby": heading.id, "data-short": short || title }, heading, body);
-}
-
-// A damaged line may hold whatever: what cannot be drawn says so, and all other parts are drawn.
-function attempt(build) {
-  try {
-    return build();
-  } catch (error) {
-    console.error(error);
-    return empty(`This part cannot be drawn from the files of the run: ${error.message}`);
-  }
+  return sections
+    .map((described) => {
+      const body = attempt(() => described.build(described.whole ? runs : chosen, page));
+      const heading = el(
+        "h2",
+        { id: `${described.id}-title`, class: described.unseen ? "unseen" : null },
+        described.title,
+      );
+      return (
+        body &&
+        el(
+          "section",
+          { id: described.id, "aria-labelledby": heading.id, "data-short": described.short || described.title },
+          heading,
+          body,
+        )
+      );
+    })
+    .filter((node) => node);
 }
 
 // Marks the section that is read in the bar.
