@@ -215,7 +215,7 @@ def test_a_page_of_no_run_is_refused():
 
 def test_a_folder_without_a_run_is_named_with_what_it_holds(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ConfigurationError, match=r"holds no run of the monitor: it holds notes\.txt"):
+    with pytest.raises(ConfigurationError, match=r"holds no run of the monitor.*notes\.txt"):
         write_page(tmp_path)
 
 

@@ -2,13 +2,12 @@
 
 const INPUT_SHOWN = ["picture", "boxes", "lines", "graph"]; // views with a column for the input; words show it anyway
 
-// The weight with the strongest colour in the maps of a modality: UC and MI of one modality can be compared by colour.
+// The largest weight of a modality in UC and MI: over the training, so that maps of all checks compare, or of this check.
 function limitNow(view, name) {
-  const lines =
-    view.scale === "check"
-      ? [shownLine(view)]
-      : view.item.moments.map((_, at) => lineAt(view, at)).filter((line) => line);
-  const key = JSON.stringify([view.scale, view.scale === "check" ? view.at : null, view.follow, name]);
+  const { scale, at, follow, item } = view,
+    ofCheck = scale === "check";
+  const key = JSON.stringify([name, follow, ofCheck ? at : null]);
+  const lines = ofCheck ? [shownLine(view)] : item.moments.map((_, i) => lineAt(view, i)).filter((line) => line);
   view.limits = view.limits || new Map();
   if (!view.limits.has(key)) view.limits.set(key, limitOf(lines.flatMap((line) => weightLists(line, name))));
   return view.limits.get(key);

@@ -19,6 +19,7 @@ function exampleView(run, item) {
     step: 1,
     value: view.at,
     class: "slider",
+    hidden: item.moments.length < 2,
     "aria-label": "Check of the training",
     disabled: item.moments.length < 2,
     oninput: () => moveTo(view, Number(view.slider.value)),

@@ -1,6 +1,5 @@
 // The same example in two runs: what each run made of it, side by side.
 
-
 function comparedExamples(first, second) {
   const result = ["dime", "importance"].find((kind) => linesOf(first, kind).length && linesOf(second, kind).length);
   const ids = result ? commonExamples(first, second, result) : [];

@@ -84,6 +84,8 @@ function stateLine(run, name, head) {
   const { state, since, always } = stateSince(run, name, head);
   if (state === null || !STATES[state])
     return el("p", { class: "state" }, el("span", { class: "muted" }, "not judged: no alarm was attached"));
+  if (isEarly(run, name, head, state))
+    return el("p", { class: "state", title: EARLY }, el("span", { class: "muted" }, "no alarm yet"));
   const { word, means } = STATES[state];
   return el(
     "p",
@@ -92,6 +94,15 @@ function stateLine(run, name, head) {
     el("b", null, word),
     el("span", { class: "muted" }, always ? "at every check" : `${state ? "found at" : "since"} epoch ${since.epoch}`),
   );
+}
+
+const EARLY = "It is hardly used. The alarm judges it once the model has learned, after several checks in a row.";
+
+// Whether a modality has no alarm, although the alarm would call it unused if it stayed as it is.
+function isEarly(run, name, head, state) {
+  const [, high] = boundsOf(lastOf(run, head), `total/${name}`, head);
+  const alarm = (run.description.configuration || {}).alarm || {};
+  return state === 0 && high < (Number.isFinite(alarm.max_total) ? alarm.max_total : 0.05);
 }
 
 // What a modality is worth beside the share, where it was measured.
