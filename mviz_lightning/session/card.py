@@ -59,7 +59,9 @@ def comparison_card(comparison: "ShareComparison") -> Card:
     if clear:
         name = max(clear, key=lambda key: abs(found[key].value))
         words = difference_words(found[name].value, found[name].low, found[name].high)
-        verdict = f"{len(clear)} of {len(found)} values clearly differ, most of all {name}: {words} in {first}"
+        verdict = (
+            f"{len(clear)} of {len(found)} values clearly differ, most of all {name}: {words} ({first} less {second})"
+        )
     return Card(verdict, _bars(found, f"{first} less {second}"), TidyRows(DIFFERENCE_COLUMNS, rows))
 
 

@@ -12,17 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.notebook_results import every_result, verdict
 
 from mviz_lightning import ConfigurationError
-from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.explainers import Attribution, Explanation, OutputExplanation
-from mviz_lightning.explainers.found import Result
 from mviz_lightning.explainers.multimodal_representation.result import Feature
-from mviz_lightning.explainers.position_effects.result import PositionEffectsResult, PositionMaps
 from mviz_lightning.plotting.svg import WIDTH
 from mviz_lightning.plotting.svg_charts import LABELS, NUMBERS
 from mviz_lightning.session.history import History
-from mviz_lightning.sinks.records import Picture, RunRecord, State
+from mviz_lightning.sinks.records import Picture, RunRecord
 
 SVG = re.compile(r"<svg.*?</svg>", re.DOTALL)
 
@@ -41,35 +39,9 @@ SHOWN = [
 """One of each public result."""
 
 
-def positions():
-    effects = torch.rand(2, 5, 6, generator=torch.Generator().manual_seed(0))
-    return PositionMaps(0, 3, 1, 1, 0.9, effects, None, None)
-
-
-def verdict(history):
-    return Verdict("image", State.COLLAPSED, history[1], history[2], ["text"], 0.5, 0.01)
-
-
 @pytest.fixture
 def shown(report, history):
-    results = {f"result {name}": result for name, result in report.results.items()}
-    return {
-        "report": report,
-        "comparison": report.compared_with(report),
-        "explanation": report.explanations["dime"][0],
-        "importance": report.results["importance"].examples[0],
-        "interactions": report.results["cross_modal"].examples[0],
-        "feature": report.results["representation"].shown[0],
-        "features": report.results["prediction"].examples[0],
-        "case": report.results["errors"].worst[0],
-        "ranked": report.results["ranking"].ranked[0],
-        "positions": positions(),
-        "verdict": verdict(history),
-        "history": history,
-        **results,
-        "result positions": PositionEffectsResult(effects=[positions()], modalities=["image", "text"]),
-        "result own": Result(values={"mine": 0.25, "other": math.nan}),
-    }
+    return every_result(report, history)
 
 
 class Elements(HTMLParser):
@@ -257,7 +229,9 @@ def test_a_bound_explanation_equals_the_one_that_was_computed(report):
 
 def test_a_history_says_first_which_alarm_stands(history):
     elements = Elements(html_of(history))
-    assert elements.text.index("image is collapsed since epoch 1 (step 10)") < elements.text.index("text is used most")
+    assert elements.text.index("image is collapsed, alarm since epoch 1 (step 10)") < elements.text.index(
+        "text is used most"
+    )
     assert ("class", "mviz-verdict mviz-urgent") in elements.attributes
     assert "epoch 1, image: 2 % [-3, 7]; image collapsed" in elements.text
 

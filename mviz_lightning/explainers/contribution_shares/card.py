@@ -126,7 +126,7 @@ def _alarms(rows: Sequence[RunRecord], modalities: Sequence[str]) -> list[str]:
         if states[-1] == State.COLLAPSED:
             used = [place for place, state in enumerate(states) if state != State.COLLAPSED]
             since = rows[used[-1] + 1 if used else 0]
-            found.append(f"{name} is collapsed since {_when(since)} (step {since.step})")
+            found.append(f"{name} is collapsed, alarm since {_when(since)} (step {since.step})")
     return found
 
 
