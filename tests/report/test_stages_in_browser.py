@@ -9,7 +9,11 @@ from helpers.shown import lines, percent, said, signed
 
 pytest.importorskip("playwright")
 
-RUN = {"epochs": 4, "examples": 6, "explainers": ["importance", "cross_modal", "representation", "prediction", "errors"]}
+RUN = {
+    "epochs": 4,
+    "examples": 6,
+    "explainers": ["importance", "cross_modal", "representation", "prediction", "errors"],
+}
 LAST = 3
 """The last epoch of the training, which every section shows first."""
 
@@ -46,12 +50,11 @@ def slide(section, place):
 
 
 def strongest_pairs(line):
-    """Return the eight strongest pairs in words, by sorting all of them."""
-    names = {example: {} for example in [line["example"]]}
+    """Return the pair of modalities, and row, column and weight of its eight strongest pairs of parts."""
     (pair,) = line["pairs"]
     weights = np.array(pair["weights"])
     order = sorted(np.ndindex(*weights.shape), key=lambda at: -abs(weights[at]))[:8]
-    return names, pair, [(row, column, weights[row, column]) for row, column in order]
+    return pair, [(row, column, weights[row, column]) for row, column in order]
 
 
 @pytest.mark.parametrize("epoch", [LAST, 1])
@@ -71,7 +74,7 @@ def test_the_strongest_pairs_are_sorted_and_named(opened):
     section, folder = opened("interactions")
     line = first_example(stage_lines(folder, "cross_modal"))[0]
     (example,) = [one for one in lines(folder, "examples") if one["id"] == line["example"]]
-    _, pair, expected = strongest_pairs(line)
+    pair, expected = strongest_pairs(line)
     parts = [example["modalities"][pair[side]]["segments"] for side in ("first", "second")]
     shown = [said(one) for one in section.locator(".pair").all()]
     assert len(shown) == len(expected)
@@ -103,7 +106,9 @@ def test_features_are_counted_by_what_moves_them(opened):
     (overview,) = [line for line in stage_lines(folder, "representation") if line["feature"] is None]
     sentence = said(section.locator(".headline"))
     for kind, count in overview["counts"].items():
-        words = {"constant": "never change", "multimodal": "follow several modalities"}.get(kind, f"follow {kind} alone")
+        words = {"constant": "never change", "multimodal": "follow several modalities"}.get(
+            kind, f"follow {kind} alone"
+        )
         assert f"{count} {words}" in sentence
     shown = [line for line in stage_lines(folder, "representation") if line["feature"] is not None]
     assert section.locator(".feature-card").count() == len(shown)
