@@ -21,7 +21,7 @@ from helpers.browsers import chromium
 from helpers.stored_runs import write_run
 
 from mviz_lightning.explainers import DIME
-from mviz_lightning.report.page import write_page
+from mviz_lightning.report import write_page
 
 REPEATS = 5
 DRAWN = """() => new Promise((done) => {

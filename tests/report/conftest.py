@@ -9,7 +9,7 @@ import pytest
 from helpers.browsers import chromium, watched
 from helpers.stored_runs import write_run
 
-from mviz_lightning.report.page import write_page
+from mviz_lightning.report import write_page
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

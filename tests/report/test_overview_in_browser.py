@@ -33,16 +33,16 @@ def test_the_sentence_says_what_is_used_least_and_since_when(look, page_of, stor
     value, low, high = bounded(history[-1]["values"], "total", least[-1])
     assert (least[-1], first) == ("image", 3)
     sentence = said(page.locator("#verdict .sentence"))
-    for part in ("image is used least", f"since epoch 3 (step {4 * 38})", percent(value), between(low, high)):
+    for part in ("The model uses image least", f"since epoch 3 (step {4 * 38})", percent(value), between(low, high)):
         assert part in sentence
-    assert "collapsed since epoch 7" in sentence
+    assert f"check of epoch 7 (step {8 * 38}) found image collapsed: swapping it changes" in sentence
 
 
 def test_tiles_show_the_last_figures_and_states(look, page_of, stored):
     page, values = look(page_of(**PLAIN)), checks(stored(**PLAIN))[-1]["values"]
     tiles = {tile.locator("h3").inner_text(): said(tile) for tile in page.locator(".tile").all()}
     assert list(tiles) == ["image", "text", "interaction", "score"]
-    for name, state in zip(NAMES, ("collapsed since epoch 7", "used at every check"), strict=True):
+    for name, state in zip(NAMES, ("collapsed found at epoch 7", "used at every check"), strict=True):
         value, low, high = bounded(values, "total", name)
         for part in (percent(value), between(low, high), state, percent(values[f"flips/{name}"])):
             assert part in tiles[name]

@@ -5,7 +5,7 @@ from helpers.exercised import exercise
 from helpers.shown import said
 from helpers.stored_stages import EXPLAINERS
 
-from mviz_lightning.report.page import write_page
+from mviz_lightning.report import write_page
 
 SMALL = {"epochs": 3, "examples": 3}
 DECODED = 200

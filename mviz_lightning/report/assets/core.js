@@ -15,6 +15,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const TRUSTED = 0.2; // R² from which on a map is trusted; the same as in the pictures of the run
+const INTERVAL = 1.96; // standard errors from a value to each end of its 95 % interval
 const sections = [];
 
 function fill(node, attributes, children) {

@@ -2,19 +2,21 @@
 
 const INPUT_SHOWN = ["picture", "boxes", "lines", "graph"]; // views with a column for the input; words show it anyway
 
-function limitNow(view) {
+// The weight with the strongest colour in the maps of a modality: UC and MI of one modality can be compared by colour.
+function limitNow(view, name) {
   const lines =
     view.scale === "check"
       ? [shownLine(view)]
       : view.item.moments.map((_, at) => lineAt(view, at)).filter((line) => line);
-  const key = `${view.scale}/${view.scale === "check" ? view.at : ""}/${view.follow}`;
+  const key = JSON.stringify([view.scale, view.scale === "check" ? view.at : null, view.follow, name]);
   view.limits = view.limits || new Map();
-  if (!view.limits.has(key)) view.limits.set(key, limitOf(lines.flatMap(weightLists)));
+  if (!view.limits.has(key)) view.limits.set(key, limitOf(lines.flatMap((line) => weightLists(line, name))));
   return view.limits.get(key);
 }
 
-function weightLists({ weights }) {
-  return Object.values(weights || {}).flatMap(({ uc, mi }) => [numbers(uc), numbers(mi)]);
+function weightLists({ weights }, name) {
+  const found = weights && ownOf(weights, name);
+  return found ? [numbers(found.uc), numbers(found.mi)] : [];
 }
 
 const MOST_ROWS = 6; // modalities whose maps are drawn at once
@@ -45,14 +47,19 @@ function mapRows(view, line) {
 
 function mapRow(view, name, { uc, mi, uc_r2: ucTrust, mi_r2: miTrust }) {
   const [alone, together] = [numbers(uc), numbers(mi)],
-    limit = limitNow(view);
+    limit = limitNow(view, name);
   const modality = withSegments(view.item.example.modalities[name], alone.length),
     shape = modality.view || {};
   const input = INPUT_SHOWN.includes(shape.view) && hasInput(shape);
   return el(
     "div",
     { class: "map-row" },
-    el("h4", null, cut(name), modality.baseline && el("span", { class: "muted" }, ` masked: ${modality.baseline}`)),
+    el(
+      "div",
+      { class: "map-head" },
+      el("h4", null, cut(name), modality.baseline && el("span", { class: "muted" }, ` masked: ${modality.baseline}`)),
+      colourBar(limit, "the output"),
+    ),
     el(
       "div",
       { class: input ? "map-columns three" : "map-columns" },

@@ -101,7 +101,7 @@ function titleOf(item, line) {
 }
 
 function sumWords(line) {
-  const [value, uc, mi, error] = aligned([line.value, line.uc, line.mi, line.error]);
+  const [value, uc, mi, error] = aligned([line.value, line.uc, Math.abs(line.mi), INTERVAL * line.error]);
   const name = line.output_name ?? (Number.isInteger(line.output) ? `output ${line.output}` : "output");
   return [
     cut(name),
@@ -109,7 +109,7 @@ function sumWords(line) {
     el("b", null, value),
     " = ",
     el("b", { class: "uc" }, uc),
-    " each alone (UC) + ",
+    ` each alone (UC) ${line.mi < 0 ? "−" : "+"} `,
     el("b", { class: "mi" }, mi),
     " only together (MI)",
     Number.isFinite(line.error) ? el("span", { class: "muted" }, ` ± ${error} (95 %)`) : "",
@@ -138,7 +138,6 @@ function viewControls(view) {
   };
   return [
     outputs,
-    colourBar(limitNow(view), "the output"),
     el("span", { class: "push" }),
     view.item.moments.length > 1 &&
       radios(
@@ -205,7 +204,7 @@ function curveOf(view) {
     xs = placesOfMoments(view),
     found = moments.map((_, at) => lineAt(view, at) || {});
   const values = (field) => found.map((line) => line[field] ?? NaN);
-  const bound = (field, sign) => found.map((line) => (line[field] ?? NaN) + sign * (line.error ?? NaN));
+  const bound = (field, sign) => found.map((line) => (line[field] ?? NaN) + sign * INTERVAL * (line.error ?? NaN));
   const line = (name, field, style, banded) => ({
     name,
     xs,

@@ -138,7 +138,7 @@ function driversOf({ uc, mi, error, weights }) {
     whole = Math.abs(uc) + Math.abs(mi) || 1;
   const shares = sizes.map(([name, size]) => ({ name, share: (size / all) * (Math.abs(uc) / whole) }));
   const interaction = Math.abs(mi) / whole,
-    sure = !(Math.abs(mi) < error);
+    sure = !(Math.abs(mi) < INTERVAL * error);
   const parts = [...shares, { name: "interaction", share: interaction, combined: true }];
   const most = parts.reduce(
     (best, part) => (part.share > best.share && (sure || !part.combined) ? part : best),

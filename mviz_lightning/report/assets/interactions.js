@@ -26,6 +26,7 @@ function interactionStage(run, stage) {
 }
 
 function interactionsOf(lines, example) {
+  if (!lines.some(({ pairs }) => pairs.length)) return empty("No pair of modalities was measured here.");
   const words = (line, pair) => [lines.length > 1 && outputTitle(line), line.pairs.length > 1 && `${pair.first} × ${pair.second}`].filter(Boolean).join(", ");
   const options = lines.flatMap((line, i) => line.pairs.map((pair, k) => [`${i}/${k}`, words(line, pair)]));
   const slot = el("div");

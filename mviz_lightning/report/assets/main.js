@@ -137,7 +137,7 @@ function barOf(runs, chosen, nodes, choose) {
 function buildSections(page, runs, chosen) {
   return sections
     .map((described) => {
-      const body = described.build(described.whole ? runs : chosen, page);
+      const body = attempt(() => described.build(described.whole ? runs : chosen, page));
       const heading = el(
         "h2",
         { id: `${described.id}-title`, class: described.unseen ? "unseen" : null },

@@ -11,7 +11,7 @@
 // thumbnail(example), firstWords(example)          an example in a list
 // More kinds of views: maps_drawn.js has those that are drawn (picture, boxes, lines, graph).
 
-const MAX_BLEND = 64; // per cent of the colour at the limit: the text on it can still be read
+const MAX_BLEND = 60; // per cent of the colour at the limit: the text on it can still be read
 const LIFT = 0.65; // power that lifts small weights; the colour bar has it too
 
 // Strength of a weight's colour, 0 to 1; t is the weight relative to the limit.

@@ -80,6 +80,16 @@ function cut(text, tag = "span") {
   return el(tag, { class: "cut", title: text }, text);
 }
 
+// What build returns; where it fails, what failed in words, so that the rest of the page stands.
+function attempt(build) {
+  try {
+    return build();
+  } catch (error) {
+    console.error(error);
+    return empty(`This part could not be drawn: ${error.message}`);
+  }
+}
+
 // Calls build once: when the node comes near the window, when the browser has time, or before the page is printed.
 const waiting = new Map();
 

@@ -1,6 +1,5 @@
 // The same example in two runs: what each run made of it, side by side.
 
-const INTERVAL = 1.96; // standard errors of a 95 % interval
 
 function comparedExamples(first, second) {
   const result = ["dime", "importance"].find((kind) => linesOf(first, kind).length && linesOf(second, kind).length);

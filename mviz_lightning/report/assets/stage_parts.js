@@ -25,7 +25,7 @@ function eachStage(run, result, draw) {
   const title = ({ name, head }) => [name, head && `head ${head}`].filter(Boolean).join(", ");
   return el("div", null, stages.map((stage) => {
     const node = el("div", { class: "stage" }, stages.length > 1 && el("h3", null, title(stage)));
-    lazily(node, () => node.append(el("div", null, draw(stage))));
+    lazily(node, () => node.append(attempt(() => el("div", null, draw(stage)))));
     return node;
   }));
 }

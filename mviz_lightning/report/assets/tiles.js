@@ -90,19 +90,16 @@ function stateLine(run, name, head) {
     { class: `state ${word}`, title: means },
     stateIcon(state),
     el("b", null, word),
-    el("span", { class: "muted" }, always ? "at every check" : `since epoch ${since.epoch}`),
+    el("span", { class: "muted" }, always ? "at every check" : `${state ? "found at" : "since"} epoch ${since.epoch}`),
   );
 }
 
 // What a modality is worth beside the share, where it was measured.
 const LOSSES = [
   ["perceptual", (x) => `${minus(x.toFixed(3))} of the score lost when swapped`, (x) => x >= 0.0005],
-  [
-    "perceptual",
-    (x) => `nothing of the score lost when swapped (${x < 0 ? "+" : ""}${minus((-x).toFixed(3))})`,
-    (x) => x < 0.0005,
-  ],
-  ["flips", (x) => `${percent(x)} of decisions depend on it`, () => true],
+  ["perceptual", () => "none of the score lost when swapped", (x) => Math.abs(x) < 0.0005],
+  ["perceptual", (x) => `${minus((-x).toFixed(3))} of the score gained when swapped`, (x) => x <= -0.0005],
+  ["flips", (x) => `${percent(Math.min(1, x))} of decisions depend on it`, () => true],
   ["nats", (x) => `${number(x)} nats a token are lost without it`, () => true],
   ["retrieval", (x) => `its own answer is likeliest for ${percent(x)} of examples`, () => true],
   ["score_without", (x) => `score without it: ${number(x)}`, () => true],

@@ -78,7 +78,7 @@ function sentenceOf(run, head) {
     intervalOf(last, least.name, head),
     next && withoutNext(last, least, next, head),
     ".",
-    run.modalities.map((name) => stateSentence(run, name, head, name === least.name)),
+    run.modalities.map((name) => stateSentence(run, name, head)),
     recoveredSentence(run, head),
     unskilled(last),
   ];
@@ -100,17 +100,14 @@ function withoutNext(last, least, next, head) {
   return `; without ${next.name}, ${percent(next.total)}${high > low ? ", which is about the same: the intervals overlap" : ""}`;
 }
 
-// A modality that is not used, and what that means; an alarm was attached where there is a state.
-function stateSentence(run, name, head, isLeast) {
+// A modality that is not used, and what that means; there is a state where an alarm was attached. The check is that of
+// the verdict: the alarm's text tells since when the modality has not been used.
+function stateSentence(run, name, head) {
   const { state, since } = stateSince(run, name, head);
   if (!(state > 0)) return null;
   const { word, means } = STATES[state];
-  const why = means.replace(/^Swapping it /, "swapping it ").replace(/\.$/, "");
-  return [
-    isLeast ? " It is " : ` ${name} is `,
-    el("b", { class: "bad" }, `${word} since ${placeOf(since)}`),
-    `: ${why}.`,
-  ];
+  const found = el("b", { class: state === 2 ? "bad" : null }, `${name} ${word}`);
+  return [` The check of ${placeOf(since)} found `, found, `: ${means.replace("Swapping it", "swapping it")}`];
 }
 
 // Modalities that are used now and were collapsed before.
