@@ -28,13 +28,13 @@ class Column:
         """Letters of its widest cell."""
         return max(len(text) for text in (self.title, *(cell.text for cell in self.cells)))
 
-    def laid_out(self, *, last: bool) -> list[Span]:
-        """Return heading and cells in the column's width; nothing stands behind the last column."""
-        return [self._padded(cell, last=last) for cell in (Span(self.title, "heading"), *self.cells)]
+    def laid_out(self) -> list[Span]:
+        """Return heading and cells in the column's width."""
+        return [self._padded(cell) for cell in (Span(self.title, "heading"), *self.cells)]
 
-    def _padded(self, cell: Span, *, last: bool) -> Span:
+    def _padded(self, cell: Span) -> Span:
         text = cell.text.ljust(self.width) if self.left else cell.text.rjust(self.width)
-        return Span(text.rstrip() if last and self.left else text, cell.style)
+        return Span(text, cell.style)
 
 
 def table_lines(columns: Sequence[Column], width: int) -> list[Line]:
@@ -48,12 +48,16 @@ def table_lines(columns: Sequence[Column], width: int) -> list[Line]:
     name = Column(first.title, [Span(_shortened(cell.text, width // 2), cell.style) for cell in first.cells], left=True)
     lines: list[Line] = []
     for block in _blocks(rest, width - name.width):
-        laid_out = [column.laid_out(last=column is block[-1]) for column in (name, *block)]
-        lines += [
-            [],
-            *([span for cell in row for span in (cell, Span(GAP))][:-1] for row in zip(*laid_out, strict=True)),
-        ]
+        rows = zip(*(column.laid_out() for column in (name, *block)), strict=True)
+        lines += [[], *(_line(row) for row in rows)]
     return lines[1:]
+
+
+def _line(cells: Sequence[Span]) -> Line:
+    """Return cells side by side; nothing stands behind the last one that is not empty."""
+    filled = [place for place, cell in enumerate(cells) if cell.text.strip()]
+    *kept, last = cells[: filled[-1] + 1]
+    return [*(span for cell in kept for span in (cell, Span(GAP))), Span(last.text.rstrip(), last.style)]
 
 
 def _blocks(columns: Sequence[Column], width: int) -> Iterator[list[Column]]:

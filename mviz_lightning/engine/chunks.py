@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mviz_lightning.engine.memory import free_gpu_memory, ran_out
+from mviz_lightning.engine.progress import tell_evaluated
 from mviz_lightning.engine.shape_buckets import in_buckets
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class InChunks:
             rows = next_chunk(count - done, usual if most is None else min(most, usual))
             chunk = self._or_fewer(partial(forward, slice(done, done + rows)), rows)
             found += chunk
+            tell_evaluated(rows * len(chunk))
             done += rows * len(chunk)
         return found
 

@@ -1,1 +1,1 @@
-"""The fixed examples of one validation set and all that is measured on them. Knows: explainers, observation."""
+"""The fixed examples of one validation set and what is measured on them. Knows: explainers, console, observation."""

@@ -8,6 +8,7 @@ import torch
 
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.processes import Ranks
+from mviz_lightning.engine.progress import tell_planned
 from mviz_lightning.engine.query import Query, join
 from mviz_lightning.errors import ConfigurationError, message_of
 from mviz_lightning.explainers import Explainer, ProbeContext, Responses, Result
@@ -57,9 +58,11 @@ class DealtExamples:
         with self.ranks.raise_on_all_ranks():
             plans = [self._plan(explainer, example) for example in padded.tolist()]
             rows = [_rows([plan]) for plan in plans]
+        blocks = self._blocks([max(found) for found in zip(*self.ranks.gather(rows), strict=True)])
+        largest = [max(self.ranks.gather(_rows(plans[block]))) for block in blocks]
+        tell_planned(sum(largest), len(rows))
         results, notes = [], []
-        for block in self._blocks([max(found) for found in zip(*self.ranks.gather(rows), strict=True)]):
-            at_least = max(self.ranks.gather(_rows(plans[block])))
+        for block, at_least in zip(blocks, largest, strict=True):
             with self.ranks.raise_on_all_ranks():
                 responses = self._responses(plans[block], at_least, known)
                 for example, response in zip(mine[block].tolist(), responses, strict=False):

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
 from mviz_lightning.batch import Modalities, parse_modalities
+from mviz_lightning.console.progress import shown_progress
 from mviz_lightning.engine.model_call import Predict, resolve_function
+from mviz_lightning.engine.progress import tell_begun, tell_evaluated, watched_by
 from mviz_lightning.engine.tensor_copies import TensorCopies
 from mviz_lightning.errors import ConfigurationError, describe_error
-from mviz_lightning.errors.arguments import in_short, is_whole
+from mviz_lightning.errors.arguments import in_short, is_whole, require_flag
 from mviz_lightning.explainers import Explainer, Result
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.origin import with_origin
@@ -59,6 +61,7 @@ def explain(
     region: Any = None,
     heads: Sequence[str] | None = None,
     draws: int = 1,
+    progress: bool | None = None,
 ) -> ShareReport:
     """Measure how much of a model's outputs each modality explains alone, and how much their interactions explain.
 
@@ -103,6 +106,8 @@ def explain(
             by default all that ``step`` compares with labels, or that ``target`` names by a dict, head -> path.
         draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
             that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
+        progress: Whether a bar on standard error shows what is being done, and how far it is. By default it is shown in
+            a terminal or a notebook, after 2 seconds, and goes when all is done.
 
     Raises:
         ConfigurationError: The model or the batches cannot be measured as asked.
@@ -140,14 +145,22 @@ def explain(
         heads=heads,
         draws=draws,
     )
-    session = Session(config)
+    wanted = progress if progress is None else require_flag("progress", progress)
+    return _collect_and_report(Session(config), model, batches, step, progress=wanted)
+
+
+def _collect_and_report(
+    session: Session, model: nn.Module, batches: Iterable[Any], step: StepFunction | None, *, progress: bool | None
+) -> ShareReport:
+    """Measure and explain, and write the lines for the log; whether or not progress is shown, all else is the same."""
     try:
-        return _collect_and_report(session, model, batches, step)
+        with shown_progress("explain", wanted=progress) as watcher, watched_by(watcher):
+            return _collected_and_reported(session, model, batches, step)
     finally:
         write_log(session.remarks.pop_lines())
 
 
-def _collect_and_report(
+def _collected_and_reported(
     session: Session, model: nn.Module, batches: Iterable[Any], step: StepFunction | None
 ) -> ShareReport:
     with TensorCopies().kept():
@@ -240,10 +253,12 @@ def _measured(config: SessionConfig, runs: Sequence[MethodRun]) -> dict[str, flo
 def _collect(session: Session, model: nn.Module, batches: Iterable[Any], step: StepFunction | None) -> None:
     _require_batches(model, batches)
     seen = 0
+    tell_begun("collecting")
     session.meet(model)
     for batch in batches:
         first = seen
         seen += session.collect(batch, lambda count, first=first: range(first, first + count))  # type: ignore[misc]
+        tell_evaluated(seen - first)
         session.dry_run(model, step=step)
         session.raise_failure()
     if not seen and not session.dry_run_done:

@@ -10,6 +10,7 @@ from mviz_lightning.batch import Probe
 from mviz_lightning.checkpoint.saved import Saved
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.processes import Ranks
+from mviz_lightning.engine.progress import tell_begun
 from mviz_lightning.errors import describe_error
 from mviz_lightning.explainers import Explainer, ProbeContext, Request, Responses, Result
 from mviz_lightning.session.dealt_examples import DealtExamples
@@ -105,6 +106,7 @@ class Runner:
             ConfigurationError: The explainer cannot explain this model or these data.
             RuntimeError: The model or the explainer failed; on all processes alike.
         """
+        tell_begun(explainer.name)
         before = self.rows
         result, notes = self.explain(explainer, self.selection.examples(explainer, own), budget, moment)
         return MethodRun(explainer, result, self.rows - before, notes=notes)

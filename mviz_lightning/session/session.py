@@ -10,6 +10,7 @@ from torch import Tensor
 from mviz_lightning.batch import Probe
 from mviz_lightning.engine import dry_run_checks
 from mviz_lightning.engine.decomposed_calls import without_logits
+from mviz_lightning.engine.progress import tell_begun, tell_planned
 from mviz_lightning.errors import describe_error
 from mviz_lightning.explainers.contribution_shares.pair_shares import PairShares
 from mviz_lightning.explainers.contribution_shares.patterns import PatternScore
@@ -75,6 +76,7 @@ class Session(ExplainingSession):
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
         """
         started = time.perf_counter()
+        tell_begun("shares" if self.main is None else f"shares of head {self.name}")
         self.sample_positions()
         self.fit_shapes()
         with self.ranks.raise_on_all_ranks():
@@ -110,7 +112,9 @@ class Session(ExplainingSession):
         """
         probe, shares, tried = self._read()
         with self.ranks.raise_on_all_ranks():
-            found = tried.evaluator(probe, [shares.plan(groups)])[0]
+            plan = shares.plan(groups)
+            tell_planned(len(plan))
+            found = tried.evaluator(probe, [plan])[0]
             single = dry_run_checks.usable(levelled(single_outputs(shares, found), shares.task))
         self._trained_check.run(single, tried.evaluator, probe, tried.call, self.ranks)
         self._dry_run.unmasked.report(self.remarks)

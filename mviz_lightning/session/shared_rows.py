@@ -11,6 +11,7 @@ from mviz_lightning.engine.dry_run_checks import usable
 from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.engine.output_dependence import cut_off_modalities
 from mviz_lightning.engine.processes import Ranks
+from mviz_lightning.engine.progress import tell_planned
 from mviz_lightning.engine.query import Derivative, Query, join
 from mviz_lightning.engine.second_order import second_derivatives
 from mviz_lightning.errors import message_of
@@ -83,6 +84,7 @@ class SharedRows:
             return torch.empty(0, self.outputs), []
         distinct, places = join(queries)
         own, padded = self._shared(len(distinct))
+        tell_planned(len(padded))
         with self.ranks.raise_on_all_ranks():
             found = self._usable(self.evaluator(self.probe_context.probe, [distinct[padded]], len(padded))[0])
         return torch.cat(self.ranks.gather(found[:own])), places

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 
 from mviz_lightning.errors import describe_error
-from mviz_lightning.sinks.records import Dashboard, Pixels, Record, RunRecord, Sound, Table
+from mviz_lightning.sinks.records import Alert, Dashboard, Pixels, Record, RunRecord, Sound, Table
 
 
 class Sink(Protocol):
@@ -62,6 +62,26 @@ class Refusals:
         if self._found:
             keys, first = ", ".join(key for key, _ in self._found), self._found[0][1]
             raise SinkError(f"{keys} not written: {describe_error(first)}") from first
+
+
+class EndedAlarms:
+    """Keeps the last alarm under each key: loggers show the latest text of a key, and an all-clear would replace it."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, str] = {}
+
+    def text_of(self, alert: Alert, step: int) -> str:
+        """Return the text of an alert; that of an all-clear or a notice holds the last alarm below it.
+
+        Args:
+            alert: The alert.
+            step: Step at which it is written.
+        """
+        if alert.urgent:
+            self._last[alert.key] = f"step {step}: {alert.title}\n{alert.text}"
+            return alert.text
+        ended = self._last.get(alert.key)
+        return alert.text if ended is None else f"{alert.text}\n\nThe last alarm, at {ended}"
 
 
 def logged_key(logger: Any, key: str) -> str:

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from numbers import Integral
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mviz_lightning.sinks.base import Refusals, fenced, logged_key, without_pictures
+from mviz_lightning.sinks.base import EndedAlarms, Refusals, fenced, logged_key, without_pictures
 from mviz_lightning.sinks.records import Alert, Chart, Dashboard, MarkdownText, Picture, Record, RunRecord, Sound, Table
 
 DASHBOARDS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
@@ -25,7 +26,7 @@ class TensorBoardSink:
     """
 
     def __init__(self, logger: Any) -> None:
-        self._logger = logger
+        self._logger, self._ended = logger, EndedAlarms()
 
     def open(self, dashboard: Dashboard) -> None:
         """Write the charts of the page "Custom Scalars"."""
@@ -61,7 +62,8 @@ class TensorBoardSink:
             # TensorBoard takes one channel in -1..1 and multiplies it by 32767.
             writer.add_audio(key, record.samples.mean(1) / 32767, step, sample_rate=record.rate)
         else:
-            writer.add_text(key, _markdown(record), step)
+            whole = replace(record, text=self._ended.text_of(record, step)) if isinstance(record, Alert) else record
+            writer.add_text(key, _markdown(whole), step)
 
     def row(self, row: RunRecord) -> None:
         """Do nothing: the trainer logs the scalars."""

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mviz_lightning.sinks.base import Refusals, is_picture, logged_key, wav
+from mviz_lightning.sinks.base import EndedAlarms, Refusals, is_picture, logged_key, wav
 from mviz_lightning.sinks.records import Alert, Dashboard, Picture, Pixels, Record, RunRecord, Sound, Table
 
 STEP_KEY = "trainer/global_step"
@@ -28,7 +29,7 @@ class WandbSink:
     """
 
     def __init__(self, logger: Any) -> None:
-        self._logger = logger
+        self._logger, self._ended = logger, EndedAlarms()
 
     def open(self, dashboard: Dashboard) -> None:
         """Use Lightning's x-axis for the monitor's curves, also in a run that is older than the logger."""
@@ -49,7 +50,8 @@ class WandbSink:
         refused, row = Refusals(), dict[str, Any]()
         for record in records:
             with refused.of(record.key):
-                row[logged_key(self._logger, record.key)] = media.of(record)
+                whole = replace(record, text=self._ended.text_of(record, step)) if isinstance(record, Alert) else record
+                row[logged_key(self._logger, record.key)] = media.of(whole)
                 if isinstance(record, Alert):
                     level = "WARN" if record.urgent else "INFO"
                     self._logger.experiment.alert(record.title[:MAX_TITLE_LENGTH], record.text, level, ALERT_INTERVAL)

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,14 +49,14 @@ class Shot:
     context: dict[str, Any]
 
 
-WIDE, NARROW = {"width": 1200, "height": 900}, {"width": 390, "height": 844}
+WIDE, TALL, NARROW = {"width": 1200, "height": 900}, {"width": 1200, "height": 1500}, {"width": 390, "height": 844}
 
 SHOTS = (
     Shot("report_light", ("healthy",), "", {"viewport": WIDE}),
     Shot("report_dark", ("healthy",), "examples", {"viewport": WIDE, "color_scheme": "dark"}),
     Shot("report_narrow", ("healthy",), "", {"viewport": NARROW, "device_scale_factor": 2}),
     Shot("report_comparison", ("healthy", "mixed-up"), "comparison", {"viewport": WIDE}),
-    Shot("report_alarm", ("mixed-up",), "", {"viewport": WIDE}),
+    Shot("report_alarm", ("mixed-up",), "", {"viewport": TALL}),
 )
 
 
@@ -84,10 +85,9 @@ def shown(browser: "Browser", folder: Path, shot: Shot) -> "Iterator[Page]":
 
 
 def save(pixels: bytes, path: Path) -> int:
-    """Write a picture with a palette of 255 colours, and return its size in bytes."""
-    path.write_bytes(pixels)
-    picture = Image.open(path).convert("RGB").quantize(255, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    picture.save(path, optimize=True)
+    """Write a picture with a palette of 256 colours, and return its size in bytes."""
+    picture = Image.open(BytesIO(pixels)).convert("RGB")
+    picture.quantize(256, Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE).save(path, optimize=True)
     return path.stat().st_size
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from helpers.unprintable import UNPRINTABLE
 
+from mviz_lightning.report import load
+
 PROGRAM = Path(__file__).with_name("ddp_program.py")
 COST = ("seconds", "rows", "overhead")
 
@@ -135,6 +137,19 @@ def test_several_processes_explain_as_one_does_and_only_the_first_writes(ran):
     assert [entry["by"] for entry in first["album"]] == ["three", "one", "one", "three"]
     assert (alone["sinks"], first["sinks"], second["sinks"]) == (1, 1, 0)
     assert len(list(two.rglob("example_50_over_epochs.png"))) == 2
+
+
+@SLOW
+def test_one_process_keeps_the_explanations_of_all(ran):
+    folder = ran("explained", 2)
+    runs = [load(history.parent) for history in folder.rglob("history.jsonl")]
+    assert [run.remarks for run in runs] == [[]] * len(runs)
+    for entry in seen(folder, 0)["explained"]:
+        kept = [{one.example for one in run.explained(entry["by"]) if one.step == entry["step"]} for run in runs]
+        assert any(set(entry["found"]) == found for found in kept)
+    for run in runs:
+        ids = [json.loads(line)["id"] for line in (run.folder / "examples.jsonl").read_text().splitlines()]
+        assert len(ids) == len(set(ids)) == len(run.examples)
 
 
 def test_a_rank_that_fails_is_heard_by_all_and_the_training_goes_on(ran):

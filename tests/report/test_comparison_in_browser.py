@@ -71,7 +71,9 @@ def test_the_run_that_is_shown_can_be_chosen(look, both):
     page = look(both[1])
     sentence = page.locator("#verdict .sentence")
     assert "collapsed" not in said(sentence)
+    assert said(page.locator("#verdict .run-shown")) == "A healthy"
     page.get_by_label("mixed-up", exact=True).first.check(force=True)
+    assert said(page.locator("#verdict .run-shown")) == "B mixed-up"
     assert "The model uses image least" in said(sentence)
     assert "found image collapsed" in said(sentence)
     assert page.locator("h1").inner_text() == "healthy and mixed-up"

@@ -116,6 +116,21 @@ def test_cells_come_through_tensorboards_markdown_as_they_are(tmp_path):
     assert cells == ["a|b &lt;em&gt;*c*&lt;/em&gt; &amp;amp; _d_ `e` [f](g) \\", "0.123", "3", "", "nan", "4"]
 
 
+def test_the_text_of_an_alarm_that_ended_stands_beside_its_all_clear(tmp_path):
+    logger = board("lightning.pytorch", tmp_path)
+    _, sink = sinks_for([logger], tmp_path / "files")
+    sink.write([Alert("mviz/alarm/a", "a: collapsed", "try this", urgent=True)], 7)
+    sink.write([Alert("mviz/alarm/a", "a: used", "all is well", urgent=False)], 9)
+    sink.write([Alert("mviz/alarm/b", "b: unused", "a notice", urgent=False)], 9)
+    logger.finalize("success")
+    found = events(tmp_path)
+    first, last = (event.tensor_proto.string_val[0].decode() for event in found.Tensors("mviz/alarm/a/text_summary"))
+    assert first == "**a: collapsed**\n\n```\ntry this\n```"
+    told = "all is well\n\nThe last alarm, at step 7: a: collapsed\ntry this"
+    assert last == f"**a: used**\n\n```\n{told}\n```"
+    assert "last alarm" not in text_at(found, "mviz/alarm/b")[1]
+
+
 @pytest.mark.parametrize("namespace", NAMESPACES)
 def test_tensorboard_arranges_curves_and_bands_once(tmp_path, namespace):
     logger = board(namespace, tmp_path)

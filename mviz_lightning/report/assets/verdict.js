@@ -18,6 +18,7 @@ function buildVerdict(run) {
   return el(
     "div",
     { class: "verdict" },
+    !run.alone && el("h3", { class: "run-shown" }, runBadge(run)),
     measured.map((head, i) => [
       measured.length > 1 && el("h3", { class: "head-name" }, head.called || head.name || "main head"),
       el("p", { class: i ? "lead" : "sentence" }, sentenceOf(run, head.name)),
