@@ -124,11 +124,15 @@ function barOf(runs, chosen, nodes, choose) {
     { class: "inner" },
     el("nav", { "aria-label": "Sections" }, links),
     runs.length > 1 &&
-      radios(
-        "Run that is shown",
-        runs.map((run) => [run, run.name]),
-        chosen,
-        choose,
+      el(
+        "div",
+        { class: "run-choice", role: "region", "aria-label": "Run that is shown" },
+        radios(
+          "run",
+          runs.map((run) => [run, run.name]),
+          chosen,
+          choose,
+        ),
       ),
     themeButton(),
   );

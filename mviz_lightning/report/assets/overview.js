@@ -58,7 +58,7 @@ function buildUse(run) {
   const alarms = alarmPanel(run, state),
     lead = el("p", { class: "lead" }),
     controls = el("div");
-  const chart = lineChart({ label: "", lines: [] });
+  const chart = lineChart({ label: "Curves over the training", lines: [] });
   const show = () => {
     const places = placesOf(run.checks, state.axis);
     const offered = CURVES.filter((curve) => linesFor(run, curve, state.head, places).length);
