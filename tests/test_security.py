@@ -32,6 +32,8 @@ ALLOWED = {
     ("modalities/vocabulary.py", "pkgutil.resolve_name"): "finds a tokenizer that the user names as Modality(decode=)",
     ("callbacks/return_address.py", "pickle"): "reads what a process of the same run left in a file of this user's",
     ("engine/processes.py", "pickle"): "reads what a process of the same run sent, as every collective of objects",
+    ("session/run_description.py", "importlib"): "reads the versions of packages, whose names are written there",
+    ("cli/commands.py", "importlib"): "reads the version of this package",
     ("session/shared_start.py", "pickle"): "reads what a process of the same run sent, as every collective of objects",
 }
 """File and what it uses -> why."""

@@ -48,6 +48,7 @@ function lineChart(given) {
     placeWritten: (x) => number(x),
     markers: [],
     ...given,
+    xs: [], // until the chart is drawn, keys find no place
     pinned: null,
     hover: null,
     zoom: null,
