@@ -169,7 +169,8 @@ def main() -> None:
         DataLoader(Digits(arrays, "validation", seed=1), batch_size=200),
     )
     print(monitor.history)
-    print(f"\nCurves and pictures: tensorboard --logdir {arguments.output}\nFiles: {Path(logger.log_dir) / 'mviz'}/")
+    files = Path(logger.log_dir) / "mviz"
+    print(f"\nThe report page: {files / 'report.html'}\nCurves and pictures: tensorboard --logdir {arguments.output}")
 
 
 if __name__ == "__main__":

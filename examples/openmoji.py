@@ -276,6 +276,7 @@ def where_to_look(tensorboard: TensorBoardLogger, wandb_run: Path) -> str:
     """Say how to see what the run has logged."""
     return f"""
 Where to look
+  the report page       {Path(tensorboard.log_dir) / "mviz" / "report.html"}
   curves and pictures   tensorboard --logdir {tensorboard.save_dir}
   the same on W&B       wandb sync {wandb_run}
   files                 {Path(tensorboard.log_dir) / "mviz"}/"""

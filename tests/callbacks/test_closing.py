@@ -17,6 +17,12 @@ from mviz_lightning.callbacks import closing
 from mviz_lightning.report.page import write_page
 
 
+@pytest.fixture(autouse=True)
+def talkative(caplog):
+    """Let Lightning's lines through, whatever an example that ran before has set."""
+    caplog.set_level(logging.INFO, logger=rank_zero_module.log.name)
+
+
 def pages(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("report.html"))
 

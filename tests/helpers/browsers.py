@@ -77,7 +77,7 @@ def watched(browser: "Browser", path: Path, **context: Any) -> "Iterator[Page]":
     profile = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **context})
     try:
         page = profile.new_page()
-        page.set_default_timeout(8000)
+        page.set_default_timeout(30_000)  # on a busy machine
         watch = Watch(page, path)
         page.goto(path.as_uri())
         yield page

@@ -23,6 +23,9 @@ from mviz_lightning.sinks.records import RunRecord
 
 FILES = (HISTORY, EXAMPLES, EXPLANATIONS, ALERTS)
 
+ON_A_BUSY_MACHINE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+"""Checks of hypothesis that are left out: the folder is put back by the test, and a busy machine draws slowly."""
+
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats() | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
@@ -111,7 +114,7 @@ def test_results_print_in_a_line(stored):
 
 
 @given(value=PLAIN, name=st.text(max_size=5).filter(lambda name: name not in explanation()))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=ON_A_BUSY_MACHINE, deadline=None)
 def test_what_is_written_is_what_comes_back(tmp_path_factory, value, name):
     run = written(tmp_path_factory.mktemp("run"), explanation(**{name: value}))
     (found,) = run.explanations
@@ -120,7 +123,7 @@ def test_what_is_written_is_what_comes_back(tmp_path_factory, value, name):
 
 
 @given(values=st.dictionaries(st.text(max_size=9).filter(lambda key: not key.startswith("collapse/")), st.floats()))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=ON_A_BUSY_MACHINE, deadline=None)
 def test_the_history_comes_back_with_all_digits(tmp_path_factory, values):
     folder = tmp_path_factory.mktemp("run")
     row = RunRecord("fit", 1, 20, values, "a note", {"skill": 0.1}, ["noun"])
@@ -173,7 +176,7 @@ def test_a_garbage_line_costs_only_itself(copied, name, garbage):
 
 
 @given(data=st.data())
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=ON_A_BUSY_MACHINE, deadline=None)
 def test_a_line_with_any_field_changed_loads(copied, data):
     name = data.draw(st.sampled_from(FILES))
     original = (copied / name).read_bytes()
