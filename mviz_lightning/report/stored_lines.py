@@ -146,7 +146,7 @@ def _merged(lines: Iterable[StoredLine]) -> dict[str, StoredLine]:
     found: dict[str, StoredLine] = {}
     for line in lines:
         modalities = {name: one for name, one in line["modalities"].items() if _is_modality(one)}
-        before = found.get(line["id"], line)
+        before = found.get(line["id"], line | {"modalities": {}})
         found[line["id"]] = before | {"modalities": before["modalities"] | modalities}
     return found
 

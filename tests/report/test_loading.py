@@ -175,6 +175,16 @@ def test_a_garbage_line_costs_only_itself(copied, name, garbage):
     assert found.remarks == [f"{name}: 1 of {len(whole) + 1} lines are damaged, and left out"]
 
 
+@pytest.mark.parametrize("modality", [None, 3, "image", [], {}])
+def test_a_damaged_modality_costs_only_itself(copied, modality):
+    first, *others = (copied / EXAMPLES).read_text("utf-8").splitlines()
+    line = json.loads(first)
+    line["modalities"]["damaged"] = modality
+    (copied / EXAMPLES).write_text("\n".join([json.dumps(line), *others]) + "\n")
+    assert "damaged" not in load(copied).examples[line["id"]].modalities
+    assert load(copied).examples[line["id"]].modalities
+
+
 @given(data=st.data())
 @settings(max_examples=150, suppress_health_check=ON_A_BUSY_MACHINE, deadline=None)
 def test_a_line_with_any_field_changed_loads(copied, data):
