@@ -33,6 +33,7 @@ def ours(said):
 
 
 def test_a_fit_ends_with_one_table_and_the_path_of_the_page(tmp_path, capsys):
+    torch.manual_seed(0)  # of some weights a modality is not used, and the table has a line on it
     watch = monitor()
     fit(tmp_path, watch, UnimodalCollapse(), max_epochs=3)
     heading, columns, image, text, interaction, score, where = ours(capsys.readouterr().out)

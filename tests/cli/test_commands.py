@@ -135,6 +135,7 @@ def test_hostile_names_of_folders_are_printed_as_they_can_be(capsys):
     assert "x\\udce4" in refused(capsys, "report", "x\udce4")
 
 
+@pytest.mark.slow
 def test_the_package_is_a_program():
     command = [sys.executable, "-m", "mviz_lightning", "--version"]
     found = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -34,6 +34,7 @@ NO_WORDS = ("undefined", "NaN", "[object", "Infinity")
 """What a page shows where its script went wrong."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [pytest.param(name, id=name) for name in STRANGE])
 def test_a_page_can_be_used_from_end_to_end_on_a_small_telephone(look, page_of, which):
     page = look(page_of(**SMALL | STRANGE[which]), viewport=TELEPHONE)
@@ -59,6 +60,7 @@ def test_hostile_texts_are_shown_as_they_are(look, page_of):
     assert page.evaluate(shows, list(HOSTILE[:5])) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "width"),
     [

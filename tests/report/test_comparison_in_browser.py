@@ -67,6 +67,7 @@ def test_sentences_name_what_differs_and_the_state(look, both):
     assert "epoch 4" in text
 
 
+@pytest.mark.slow
 def test_the_run_that_is_shown_can_be_chosen(look, both):
     page = look(both[1])
     sentence = page.locator("#verdict .sentence")
@@ -79,11 +80,13 @@ def test_the_run_that_is_shown_can_be_chosen(look, both):
     assert page.locator("h1").inner_text() == "healthy and mixed-up"
 
 
+@pytest.mark.slow
 def test_the_same_example_of_both_runs_stands_side_by_side(look, both):
     page = look(both[1])
     assert page.locator("#comparison canvas").count() >= 2
 
 
+@pytest.mark.slow
 def test_curves_of_both_runs_are_read_out_together(look, both):
     (first, second), path = both
     plot = look(path).locator("#comparison .plot").first

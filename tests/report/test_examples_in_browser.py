@@ -77,6 +77,7 @@ def sum_of(page):
     return said(page.locator("#examples .sum"))
 
 
+@pytest.mark.slow
 def test_words_carry_their_weights(opened):
     page, truth = opened
     example = list(truth)[1]
@@ -90,6 +91,7 @@ def test_words_carry_their_weights(opened):
             assert chips(page, column) == [f"{w} {signed(x, 2)}" for w, x in zip(segments, weights[kind], strict=True)]
 
 
+@pytest.mark.slow
 def test_the_curve_holds_output_uc_and_mi_and_moves_the_slider(opened):
     page, truth = opened
     example = next(iter(truth))
@@ -118,6 +120,7 @@ COLOURS = """([canvas, rows, columns]) => {
 """The colours near the upper left corner of each cell of a canvas, row by row."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_cells_of_a_map_have_the_colours_of_their_weights(look, page_of, stored, scheme):
     hidden = PLAIN | {"show_inputs": False}
@@ -137,6 +140,7 @@ def test_cells_of_a_map_have_the_colours_of_their_weights(look, page_of, stored,
     assert redness[order[-1]] > 25
 
 
+@pytest.mark.slow
 def test_a_map_lies_on_its_picture(opened):
     page, _ = opened
     choose(page, next(iter(explained_ids(page))))
@@ -150,6 +154,7 @@ def explained_ids(page):
     return [said(card).split()[0] for card in page.locator("#examples .card").all()]
 
 
+@pytest.mark.slow
 def test_the_colours_are_those_of_the_training_or_of_one_check(opened):
     page, truth = opened
     example = next(iter(truth))
@@ -169,6 +174,7 @@ def test_the_colours_are_those_of_the_training_or_of_one_check(opened):
     assert limits["check"] < limits["training"]
 
 
+@pytest.mark.slow
 def test_filters_and_orders(opened):
     page, truth = opened
     last = {example: predicted(found[11]) for example, found in truth.items()}
@@ -187,6 +193,7 @@ def test_filters_and_orders(opened):
     assert explained_ids(page) == sorted(sure, key=lambda example: -sure[example])
 
 
+@pytest.mark.slow
 def test_playing_goes_through_the_checks_and_stops(opened):
     page, _ = opened
     slider, play = page.locator("#examples .slider"), page.locator("#examples .player button").first
@@ -197,6 +204,7 @@ def test_playing_goes_through_the_checks_and_stops(opened):
     expect(play).to_have_attribute("aria-label", "Play the training")
 
 
+@pytest.mark.slow
 def test_less_motion_means_no_playing(look, page_of):
     page = look(page_of(**PLAIN), reduced_motion="reduce")
     assert page.get_by_label("Play the training").count() == 0 or page.get_by_label("Play the training").is_hidden()

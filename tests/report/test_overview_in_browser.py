@@ -1,5 +1,6 @@
 """The verdict, the curves and the alarms of a page show what the files hold."""
 
+import pytest
 from helpers.shown import between, bounded, lines, number, percent, reading, said
 
 PLAIN = {"least_from": 3, "alarm": (7, None), "examples": 2}
@@ -51,6 +52,7 @@ def test_tiles_show_the_last_figures_and_states(look, page_of, stored):
     assert number(values["emap_score"]) in tiles["score"]
 
 
+@pytest.mark.slow
 def test_the_choice_of_curves_changes_what_is_read_out(look, page_of, stored):
     page, values = look(page_of(**PLAIN)), checks(stored(**PLAIN))[-1]["values"]
     for choice, kind in (("Total effect", "total"), ("Alone", "contribution")):
@@ -64,6 +66,7 @@ def test_the_choice_of_curves_changes_what_is_read_out(look, page_of, stored):
     assert int(ticks(page)[-1]) > 300
 
 
+@pytest.mark.slow
 def test_hovering_shows_the_values_with_their_intervals(look, page_of, stored):
     page, history = look(page_of(**PLAIN)), checks(stored(**PLAIN))
     plot_of(page).scroll_into_view_if_needed()
@@ -98,6 +101,7 @@ def test_a_drag_zooms_and_escape_double_click_and_a_button_go_back(look, page_of
         assert back.is_hidden()
 
 
+@pytest.mark.slow
 def test_arrows_move_from_check_to_check(look, page_of):
     page = look(page_of(**PLAIN))
     plot_of(page).focus()
@@ -126,6 +130,7 @@ def test_an_alarm_stands_on_the_axis_with_its_whole_text(look, page_of, stored):
             assert line.strip().removeprefix("- ").removesuffix(":") in text
 
 
+@pytest.mark.slow
 def test_the_curves_are_a_table_too(look, page_of, stored):
     page, history = look(page_of(**PLAIN)), checks(stored(**PLAIN))
     page.locator("#use summary", has_text="table").click()

@@ -57,6 +57,7 @@ def strongest_pairs(line):
     return pair, [(row, column, weights[row, column]) for row, column in order]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [LAST, 1])
 def test_modalities_share_the_importance_as_the_absolute_weights_do(opened, epoch):
     section, folder = opened("importance")
@@ -84,6 +85,7 @@ def test_the_strongest_pairs_are_sorted_and_named(opened):
         assert words.endswith(signed(weight, 2))
 
 
+@pytest.mark.slow
 def test_arrow_keys_read_the_matrix(opened):
     section, folder = opened("interactions")
     line = first_example(stage_lines(folder, "cross_modal"))[0]
@@ -101,6 +103,7 @@ def test_arrow_keys_read_the_matrix(opened):
     assert said(section.locator(".matrix-said")).endswith(signed(weights[1, 1], 2))
 
 
+@pytest.mark.slow
 def test_features_are_counted_by_what_moves_them(opened):
     section, folder = opened("features")
     (overview,) = [line for line in stage_lines(folder, "representation") if line["feature"] is None]
@@ -114,6 +117,7 @@ def test_features_are_counted_by_what_moves_them(opened):
     assert section.locator(".feature-card").count() == len(shown)
 
 
+@pytest.mark.slow
 def test_effects_of_features_add_up_below_the_waterfall(opened):
     section, folder = opened("prediction")
     line = first_example(stage_lines(folder, "prediction"))[0]
@@ -122,6 +126,7 @@ def test_effects_of_features_add_up_below_the_waterfall(opened):
     assert rows[-1].endswith(signed(sum(one["effect"] for one in line["effects"]), 2))
 
 
+@pytest.mark.slow
 def test_errors_are_counted_by_class_and_in_all(opened):
     section, folder = opened("errors")
     (summary,) = [line for line in stage_lines(folder, "errors") if line.get("example") is None]
@@ -134,6 +139,7 @@ def test_errors_are_counted_by_class_and_in_all(opened):
         assert rows[one["name"]].split()[-5:-1] == counts
 
 
+@pytest.mark.slow
 def test_bars_choose_the_moment_by_key(opened):
     section, folder = opened("errors")
     bars = section.locator(".count-bars")
@@ -145,6 +151,7 @@ def test_bars_choose_the_moment_by_key(opened):
     assert "epoch 0" in said(section.locator(".moment"))
 
 
+@pytest.mark.slow
 def test_sections_without_lines_are_absent_from_the_page_and_its_navigation(look, page_of):
     page = look(page_of(**RUN | {"explainers": ["errors"]}))
     assert page.locator("#errors").count() == 1
@@ -152,6 +159,7 @@ def test_sections_without_lines_are_absent_from_the_page_and_its_navigation(look
     assert "Importance" not in said(page.locator("nav"))
 
 
+@pytest.mark.slow
 def test_the_configuration_is_copied_without_a_network(look, page_of, stored):
     page = look(page_of(**RUN), permissions=["clipboard-read", "clipboard-write"])
     button = page.locator("#configuration button")
@@ -161,6 +169,7 @@ def test_the_configuration_is_copied_without_a_network(look, page_of, stored):
     assert json.loads(page.evaluate("navigator.clipboard.readText()")) == description
 
 
+@pytest.mark.slow
 def test_the_cost_is_that_of_all_checks(look, page_of, stored):
     page = look(page_of(**RUN))
     rows = sum(line["values"].get("rows", 0) for line in lines(stored(**RUN), "history"))

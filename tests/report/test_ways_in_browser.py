@@ -34,6 +34,7 @@ def test_inputs_that_were_not_kept_are_not_on_the_page(look, page_of):
     assert "orange" not in text + path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_theme_is_that_of_the_system_until_a_button_changes_it(look, page_of):
     ground = "getComputedStyle(document.body).backgroundColor"
     grounds = {scheme: look(page_of(**SMALL), color_scheme=scheme) for scheme in ("light", "dark")}
@@ -47,6 +48,7 @@ def test_the_theme_is_that_of_the_system_until_a_button_changes_it(look, page_of
     assert page.evaluate(ground) == light
 
 
+@pytest.mark.slow
 def test_on_paper_there_are_no_controls(look, page_of):
     page = look(page_of(**SMALL))
     page.emulate_media(media="print")
