@@ -55,16 +55,34 @@ def run_report(given: argparse.Namespace) -> None:
 
     Raises:
         ConfigurationError: A folder holds no run, or those of several monitors.
-        OSError: A file cannot be read or written.
+        OSError: A file of a run cannot be read.
     """
     folders = [monitor_folder(run) for run in given.runs]
     output = given.output or (SEVERAL if len(folders) > 1 else folders[0] / "report.html")
-    if output.is_dir():
-        raise ConfigurationError(f"--output {output} is a folder; give a file: --output {output / 'report.html'}.")
-    page = write_page(folders, output, given.pictures).absolute()
+    page = _written(folders, output, given.pictures)
     _say(f"{page} ({size_in_words(page.stat().st_size)})")
     if given.open and not webbrowser.open(page.as_uri()):
         _say("no browser could be started; open the file by hand")
+
+
+def _written(folders: list[Path], output: Path, pictures: Any) -> Path:
+    """Write the page, and return its whole path."""
+    try:
+        _require_file(output)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return write_page(folders, output, pictures).absolute()
+    except ConfigurationError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(
+            f"the page cannot be written to {output}: {reason}; name a file in a folder of yours: --output report.html"
+        ) from error
+
+
+def _require_file(output: Path) -> None:
+    if output.is_dir():
+        raise ConfigurationError(f"--output {output} is a folder; give a file: --output {output / 'report.html'}.")
 
 
 def size_in_words(size: int) -> str:

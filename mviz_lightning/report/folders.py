@@ -9,6 +9,9 @@ from mviz_lightning.sinks.archive import DESCRIPTION, HISTORY
 DEPTH = 4
 """Folders below the given one in which runs are looked for, to name them: ``lightning_logs/version_0/mviz`` has 2."""
 
+WANTED = f"Give the folder of a training with MultimodalMonitor, which has a folder mviz with {HISTORY}"
+"""What to give where no run is near."""
+
 NAMED = 6
 """Largest number of folders or files that an error names."""
 
@@ -28,9 +31,9 @@ def monitor_folder(path: str | Path) -> Path:
     """
     given = Path(path)
     if not given.exists():
-        raise ConfigurationError(f"{given}: there is no such folder{_instead(_near(given))}.")
+        raise ConfigurationError(f"{given}: there is no such folder{_instead(_near(given), WANTED)}.")
     if not given.is_dir():
-        raise ConfigurationError(f"{given} is a file, not the folder of a run{_instead(_near(given))}.")
+        raise ConfigurationError(f"{given} is a file, not the folder of a run{_instead(_near(given), WANTED)}.")
     found = [given] if _holds_run(given) else sorted(filter(_holds_run, given.iterdir()), key=_by_number)
     if len(found) > 1:
         raise ConfigurationError(f"{given} holds {len(found)} runs; give one of {_listed(map(str, found))}.")
@@ -63,9 +66,9 @@ def _by_number(path: Path) -> list[tuple[int, str]]:
 
 
 def _near(given: Path) -> list[Path]:
-    """Return the runs in the nearest folder above that exists."""
+    """Return the runs in the nearest folder above that exists; none of the whole disk, which would take long."""
     above = next((one for one in given.parents if one.is_dir()), Path())
-    return list(_runs_below(above))
+    return [] if above.resolve().parent == above.resolve() else list(_runs_below(above))
 
 
 def _contents(folder: Path) -> str:
@@ -74,13 +77,13 @@ def _contents(folder: Path) -> str:
         return f" itself{_instead(runs)}"
     names = sorted(one.name for one in folder.iterdir())
     held = f"; it holds {_listed(names)}" if names else "; it is empty"
-    return f"{held}. Give the folder of a training with MultimodalMonitor, which has a folder mviz with {HISTORY}"
+    return f"{held}. {WANTED}"
 
 
-def _instead(runs: list[Path]) -> str:
-    """Say which runs there are instead, the latest first."""
+def _instead(runs: list[Path], otherwise: str = "") -> str:
+    """Say which runs there are instead, the latest first; of none, what to give otherwise."""
     latest = sorted(runs, key=lambda one: (one / HISTORY).stat().st_mtime, reverse=True)
-    return f"; give one of these runs: {_listed(map(str, latest))}" if runs else ""
+    return f"; give one of these runs: {_listed(map(str, latest))}" if runs else f". {otherwise}"
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:

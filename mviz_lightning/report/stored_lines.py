@@ -26,6 +26,21 @@ REQUIRED: dict[str, dict[str, tuple[type, ...]]] = {
 }
 """File -> fields that each of its lines has, and their types."""
 
+DESCRIBED: dict[str, tuple[type, ...]] = {
+    "run": TEXTS,
+    "versions": (dict,),
+    "model": (dict,),
+    "modalities": (list,),
+    "heads": (list,),
+    "configuration": (dict,),
+    "observed": (list,),
+    "examples": (dict,),
+}
+"""Entry of a description -> its type; one of another type is left out."""
+
+ENTRIES = ("modalities", "heads")
+"""Entries of a description that are lists of dicts."""
+
 TOO_NEW = (
     "{path} was written by a newer version of mviz-lightning (format {found}; this version reads up to {known}); "
     "upgrade with: pip install --upgrade mviz-lightning"
@@ -90,7 +105,16 @@ def _description(path: Path, remarks: list[str]) -> StoredLine:
         return {}
     if written > FORMAT:
         raise ConfigurationError(TOO_NEW.format(path=path, found=written, known=FORMAT))
-    return dict(found)
+    wrong = [name for name, kinds in DESCRIBED.items() if not _is_described(name, found.get(name), kinds)]
+    if wrong:
+        remarks.append(f"{path.name}: {', '.join(wrong)} damaged, and left out")
+    return {name: value for name, value in found.items() if name not in wrong}
+
+
+def _is_described(name: str, value: Any, kinds: tuple[type, ...]) -> bool:
+    """Tell whether an entry of a description is one, or missing."""
+    entries = value if name in ENTRIES and isinstance(value, list) else []
+    return value is None or (isinstance(value, kinds) and all(isinstance(one, dict) for one in entries))
 
 
 def _lines(path: Path, remarks: list[str]) -> list[StoredLine]:

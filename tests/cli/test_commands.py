@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_written_is_told_in_a_line(logs, tmp_path, capsys)
     Path("file").touch()
     said = refused(capsys, "report", logs / "version_0", "--output", "file/page.html")
     assert said.startswith("python -m mviz_lightning: ")
-    assert "Error: " in said
+    assert "the page cannot be written to file/page.html: File exists; name a file in a folder of yours" in said
 
 
 @pytest.mark.parametrize("arguments", [["report"], ["unknown"], ["report", "x", "--pictures", "none"]])
@@ -140,3 +140,28 @@ def test_the_package_is_a_program():
     command = [sys.executable, "-m", "mviz_lightning", "--version"]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     assert found.stdout.startswith("mviz-lightning 0.")
+
+
+@pytest.mark.parametrize("output", ["taken/page.html", "/proc/page.html", "a\0b.html", f"{'y' * 300}.html"])
+def test_a_page_that_cannot_be_written_is_named_with_the_reason_and_a_way_out(logs, tmp_path, capsys, output):
+    (tmp_path / "taken").write_text("a file in the way")
+    said = refused(capsys, "report", logs / "version_0", "--output", output)
+    assert "the page cannot be written to " in said
+    assert said.endswith("; name a file in a folder of yours: --output report.html\n")
+    assert "Errno" not in said
+    assert ".half" not in said
+
+
+@pytest.mark.parametrize("given", ["file.txt", "missing"])
+def test_where_no_run_is_near_the_program_says_what_to_give(tmp_path, capsys, given):
+    (tmp_path / "file.txt").touch()
+    assert refused(capsys, "report", given).endswith(
+        "Give the folder of a training with MultimodalMonitor, which has a folder mviz with history.jsonl.\n"
+    )
+
+
+def test_the_whole_disk_is_not_searched_for_runs(capsys, monkeypatch):
+    monkeypatch.setattr(Path, "glob", lambda *_: pytest.fail("searched"))
+    assert "/no such folder/version_0: there is no such folder. Give " in refused(
+        capsys, "report", "/no such folder/version_0"
+    )

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mviz_lightning import ConfigurationError
 from mviz_lightning.report import find_runs, load
+from mviz_lightning.report.page import write_page
 from mviz_lightning.report.stored_lines import stored_lines
 from mviz_lightning.sinks import FileSink
 from mviz_lightning.sinks.archive import ALERTS, DESCRIPTION, EXAMPLES, EXPLANATIONS, HISTORY, Archive
@@ -312,3 +313,15 @@ def test_without_pandas_frames_say_how_to_get_it(stored, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ModuleNotFoundError, match="needs pandas, which is not installed: pip install pandas"):
         load(stored).to_pandas()
+
+
+@pytest.mark.parametrize("name", ["run", "versions", "model", "modalities", "heads", "configuration", "observed"])
+@pytest.mark.parametrize("value", [3, [["x"]], {"x": 1}, "x"])
+def test_a_damaged_entry_of_the_description_costs_no_page_and_no_comparison(copied, stored, name, value):
+    path = copied / DESCRIPTION
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    run = load(copied)
+    write_page([copied, stored], copied / "page.html")
+    kept = name in run.description
+    assert run.remarks == ([] if kept else [f"run.json: {name} damaged, and left out"])
+    assert run.modalities == ["image", "text"]
