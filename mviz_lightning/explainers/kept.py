@@ -1,6 +1,6 @@
 """Results as lines of ``explanations.jsonl``: what all methods share, and the rule for methods of the user's own."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -64,6 +64,14 @@ class KeepingContext:
     def target_name(self, record: ShownExample) -> str | None:
         """Return the name of an example's target; None where it is unknown."""
         return None if record.target is None else self.labels.outcome(record.target)
+
+    def explained(self, examples: Iterable[Any]) -> Iterator[tuple[dict[str, Any], Any]]:
+        """Yield the shared fields of each explained output of examples with ``outputs``, and the output."""
+        for one in examples:
+            example = self.example(one)
+            for output in one.outputs:
+                told = {"role": output.role, "value": output.value}
+                yield {**example, **self.output(output.output), **told}, output
 
     def output(self, index: int) -> dict[str, Any]:
         """Return the fields of an output: its index and its name."""

@@ -9,17 +9,8 @@ from mviz_lightning.explainers.kept import KeepingContext
 
 def interaction_lines(result: CrossModalResult, context: KeepingContext) -> Iterator[Mapping[str, Any]]:
     """Yield a line for each explained output of each example."""
-    for one in result.examples:
-        example = context.example(one)
-        for output in one.outputs:
-            yield {
-                "result": "cross_modal",
-                **example,
-                **context.output(output.output),
-                "role": output.role,
-                "value": output.value,
-                "pairs": [_pair(pair) for pair in output.pairs],
-            }
+    for line, output in context.explained(result.examples):
+        yield {"result": "cross_modal", **line, "pairs": [_pair(pair) for pair in output.pairs]}
 
 
 def _pair(pair: PairInteraction) -> dict[str, Any]:

@@ -9,20 +9,15 @@ from mviz_lightning.explainers.kept import KeepingContext
 
 def dime_lines(result: DIMEResult, context: KeepingContext) -> Iterator[Mapping[str, Any]]:
     """Yield a line for each explained output of each example."""
-    for one in result.examples:
-        example = context.example(one)
-        for output in one.outputs:
-            yield {
-                "result": "dime",
-                **example,
-                **context.output(output.output),
-                "role": output.role,
-                "value": output.value,
-                "uc": output.unimodal,
-                "mi": output.interaction,
-                "error": output.error,
-                "weights": {name: _weights(part) for name, part in output.parts.items()},
-            }
+    for line, output in context.explained(result.examples):
+        yield {
+            "result": "dime",
+            **line,
+            "uc": output.unimodal,
+            "mi": output.interaction,
+            "error": output.error,
+            "weights": {name: _weights(part) for name, part in output.parts.items()},
+        }
 
 
 def _weights(part: Attribution) -> dict[str, Any]:

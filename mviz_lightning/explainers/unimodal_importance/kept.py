@@ -9,17 +9,8 @@ from mviz_lightning.explainers.unimodal_importance.result import ImportanceResul
 
 def importance_lines(result: ImportanceResult, context: KeepingContext) -> Iterator[Mapping[str, Any]]:
     """Yield a line for each explained output of each example."""
-    for one in result.examples:
-        example = context.example(one)
-        for output in one.outputs:
-            yield {
-                "result": "importance",
-                **example,
-                **context.output(output.output),
-                "role": output.role,
-                "value": output.value,
-                "weights": {name: _weights(part) for name, part in output.parts.items()},
-            }
+    for line, output in context.explained(result.examples):
+        yield {"result": "importance", **line, "weights": {name: _weights(part) for name, part in output.parts.items()}}
 
 
 def _weights(part: SegmentAttribution) -> dict[str, Any]:
