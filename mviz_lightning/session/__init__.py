@@ -1,1 +1,1 @@
-"""The fixed examples of one validation set and what is measured on them. Knows: explainers, console, observation."""
+"""The fixed examples of a validation set and their measurements. Knows: explainers, console, observation, report."""

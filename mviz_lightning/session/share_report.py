@@ -99,21 +99,23 @@ class ShareReport(Displayed):
         return [record for record in self._records() if isinstance(record, Picture)]
 
     def save(self, folder: str | Path) -> None:
-        """Write pictures, tables, sounds and numbers: those files that a run of the monitor leaves too.
+        """Write pictures, tables, sounds, numbers and their page: those files that a run of the monitor leaves too.
 
         ``<method>/example_<position>.png``, ``<method>/examples.csv`` and so on; and, for
         :func:`mviz_lightning.report.load`, ``history.jsonl`` with one row of the stage ``explain``, ``run.json``,
-        ``examples.jsonl`` and ``explanations.jsonl``.
+        ``examples.jsonl`` and ``explanations.jsonl``. ``report.html`` shows them in a browser.
 
         Args:
             folder: Created where it is missing. Saved there again, a report replaces the one before.
         """
+        from mviz_lightning.report.page import write_page
         from mviz_lightning.session.report_archive import archive_report
 
         named = [replace(record, key=f"mviz/{record.key}") for record in self._records()]
         latest = [replace(record, keep=False) if isinstance(record, Picture) else record for record in named]
         FileSink(Path(folder)).write(latest, 0)
         archive_report(self, Path(folder))
+        write_page(folder)
 
     def _records(self) -> list[Record]:
         drawing = self._drawing

@@ -351,6 +351,8 @@ def test_a_report_outside_a_training_is_a_run_of_one_row(tmp_path):
     assert run.description["model"]["class"] == "Toy"
     assert run.description["heads"][0]["class_names"] == ["low", "mid", "high"]
     assert raw(tmp_path, EXPLANATIONS)[0]["method"] == "dime"
+    page = (tmp_path / "report" / "report.html").read_text("utf-8")
+    assert '"stage":"explain"' in page.replace(": ", ":")
 
 
 def test_a_report_beside_a_training_leaves_its_description(tmp_path):
