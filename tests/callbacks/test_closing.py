@@ -34,6 +34,7 @@ def ours(said):
 
 
 def test_a_fit_ends_with_one_table_and_the_path_of_the_page(tmp_path, capsys):
+    torch.manual_seed(0)  # with other weights a modality may be unused, which takes a line more
     watch = monitor()
     fit(tmp_path, watch, UnimodalCollapse(), max_epochs=3)
     heading, columns, image, text, interaction, score, where = ours(capsys.readouterr().out)
