@@ -11,6 +11,7 @@ from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.collapse.messages import standing
 from mviz_lightning.console.closing_table import closing_heading, closing_table, folded, state_words
 from mviz_lightning.console.terminal import Line, Span, columns, show
+from mviz_lightning.report.folders import holds_run
 from mviz_lightning.report.page import write_page
 from mviz_lightning.sinks import FileSink
 from mviz_lightning.sinks.records import RunRecord
@@ -46,7 +47,8 @@ class Closing:
         if folder is None or not untold:
             return
         guard = partial(self._run.error_policy.guard, always_warn=always_warn)
-        page = guard(partial(self._write_page, folder), failed=UNWRITTEN_PAGE) if self._report else None
+        shows = self._report and holds_run(folder)  # where no check could be written, that was told
+        page = guard(partial(self._write_page, folder), failed=UNWRITTEN_PAGE) if shows else None
         # Whoever silences Lightning's own lines does not want to read a table either.
         if rank_zero_module.log.isEnabledFor(logging.INFO):
             found = guard(self._table) if table and self._run.history.fitted else None

@@ -34,7 +34,7 @@ def monitor_folder(path: str | Path) -> Path:
         raise ConfigurationError(f"{given}: there is no such folder{_instead(_near(given), WANTED)}.")
     if not given.is_dir():
         raise ConfigurationError(f"{given} is a file, not the folder of a run{_instead(_near(given), WANTED)}.")
-    found = [given] if _holds_run(given) else sorted(filter(_holds_run, given.iterdir()), key=_by_number)
+    found = [given] if holds_run(given) else sorted(filter(holds_run, given.iterdir()), key=_by_number)
     if len(found) > 1:
         raise ConfigurationError(f"{given} holds {len(found)} runs; give one of {_listed(map(str, found))}.")
     if not found:
@@ -54,7 +54,7 @@ def find_runs(path: str | Path) -> list[Path]:
     return sorted({file.parent for file in files}, key=_by_number)
 
 
-def _holds_run(folder: Path) -> bool:
+def holds_run(folder: Path) -> bool:
     """Return whether the files of a run lie in a folder; runs of older versions have a history alone."""
     return (folder / HISTORY).is_file() or (folder / DESCRIPTION).is_file()
 
