@@ -13,6 +13,7 @@ from torch import Tensor
 from mviz_lightning.batch import Segmentation
 from mviz_lightning.batch.probe import Probe
 from mviz_lightning.engine.evaluator import Evaluator
+from mviz_lightning.engine.memory import ran_out
 from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.output_dependence import modalities_without_effect
 from mviz_lightning.engine.query import Query
@@ -20,7 +21,7 @@ from mviz_lightning.engine.rebuilt_rows import check_rebuilt_rows
 from mviz_lightning.engine.reuse_report import reused, try_reuse
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES, check_independence, trial_rows
 from mviz_lightning.engine.stray_leaves import warn_of_stray_leaves
-from mviz_lightning.errors import ConfigurationError, describe_error, warn_user
+from mviz_lightning.errors import ConfigurationError, describe_error, raised_here, warn_user
 
 __all__ = [
     "check_independence",
@@ -106,7 +107,7 @@ def try_segments(evaluator: Evaluator, probe: Probe, segments: Mapping[str, Segm
         segments: Modality -> its segments.
 
     Raises:
-        ConfigurationError: The model fails.
+        ConfigurationError: The model fails. Memory that runs out, and errors of our own, say nothing of the model.
     """
     rows = Query.aligned(torch.arange(min(TRIAL_EXAMPLES, probe.size)), len(probe.schema.names))
     masked = replace(probe, segments=segments)
@@ -115,6 +116,8 @@ def try_segments(evaluator: Evaluator, probe: Probe, segments: Mapping[str, Segm
         try:
             evaluator.plain(masked, replace(rows, masks={name: torch.zeros(len(rows), most, dtype=torch.bool)}))
         except Exception as error:
+            if raised_here(error) or ran_out(error):
+                raise
             raise ConfigurationError(
                 f"the model fails if all segments of {name!r} are masked ({describe_error(error)}). Pass the value of "
                 f"masked segments: Modality({probe.schema.modalities[name].values!r}, baseline=...)."

@@ -3,6 +3,8 @@
 import logging
 import warnings
 from collections.abc import Callable
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any, TypeAlias
 
 LOG = logging.getLogger("mviz_lightning")
@@ -33,6 +35,16 @@ class MonitorWarning(UserWarning):
 
 class CollapseWarning(MonitorWarning):
     """The model does not use a modality that carries information about the label."""
+
+
+PACKAGE = str(Path(__file__).parents[1])
+"""Folder of the package."""
+
+
+def raised_here(error: BaseException) -> bool:
+    """Tell whether a line of this package raised an error, and not the model, the user's code or a library."""
+    frames = [frame.f_code.co_filename for frame, _ in walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].startswith(PACKAGE)
 
 
 def warn_user(message: str, category: type[Warning] = MonitorWarning) -> None:

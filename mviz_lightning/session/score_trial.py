@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mviz_lightning.collapse.raw_inputs import encoded
-from mviz_lightning.errors import ConfigurationError, describe_error
+from mviz_lightning.errors import ConfigurationError, describe_error, raised_here
 from mviz_lightning.errors.arguments import in_short
 from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import decided, graded, labelled
@@ -59,6 +59,8 @@ def _require_number(score: Metric, task: Task, answers: Tensor, known: Tensor) -
     try:
         value = _value(fitted(score, task, answers, known), predicted, known)
     except Exception as error:  # whatever a score of the user's own raises
+        if raised_here(error):
+            raise
         raise ConfigurationError(
             f"score={type(score).__name__}(...) takes neither probabilities {tuple(predicted.shape)} nor classes with "
             f"the labels {tuple(known.shape)} of task={task!r}: {describe_error(error)}. Give a torchmetric of that "

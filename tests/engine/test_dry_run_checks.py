@@ -25,10 +25,10 @@ from helpers.batches import (
 from torch import Tensor, nn
 
 from mviz_lightning import ConfigurationError, MonitorWarning
-from mviz_lightning.batch import Probe
+from mviz_lightning.batch import Probe, Segments
 from mviz_lightning.engine import Evaluator
 from mviz_lightning.engine.call_choice import choose_call
-from mviz_lightning.engine.dry_run_checks import check_independence, warn_of_stray_leaves
+from mviz_lightning.engine.dry_run_checks import check_independence, try_segments, warn_of_stray_leaves
 from mviz_lightning.engine.model_call import ModelCall
 from mviz_lightning.engine.row_independence import TRIAL_EXAMPLES, trial_rows
 
@@ -313,3 +313,28 @@ def test_a_stray_of_a_single_example_cannot_be_seen() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_stray_leaves(*found)
+
+
+class AllButZeros(LateFusion):
+    """Fails where an image is all zeros, as a model does that divides by the mean."""
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        if not image.any():
+            raise ValueError("no zeros, please")
+        return super().forward(image, text)
+
+
+def mask_image(module: nn.Module, chunk_size: Any = 128) -> None:
+    probe = probe_of(pair_batch(8))
+    segments = {"image": Segments("image", torch.arange(4).unsqueeze(0))}
+    try_segments(Evaluator(module, call_named, chunk_size), probe, segments)
+
+
+def test_a_model_that_cannot_be_masked_is_the_users_to_mend() -> None:
+    with pytest.raises(ConfigurationError, match=r"'image' are masked \(ValueError: no zeros.*baseline="):
+        mask_image(seeded(AllButZeros))
+
+
+def test_an_error_of_our_own_is_not_blamed_on_the_model() -> None:
+    with pytest.raises(TypeError):
+        mask_image(seeded(LateFusion), chunk_size=None)
