@@ -163,6 +163,8 @@ class Fault:
                 sys.setprofile(self._after(later, _is_own, 0) if later else None)
                 raise self.error
 
+        # What raises stands for a line of the package: errors tell by their last line whose they are.
+        trace.__code__ = trace.__code__.replace(co_filename=str(Path(PACKAGE) / "injected.py"))
         return trace
 
 
