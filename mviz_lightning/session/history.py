@@ -90,7 +90,7 @@ class History(Displayed, Sequence[RunRecord]):
         self.score_references, self.encoders = dict(training.score_references), dict(training.encoders)
 
     def judged_before(self, head: str) -> list[RunRecord]:
-        """Return the runs of the training before the next one, as a head sees them: what an alarm judges that one by."""
+        """Return the runs of the training before the next one, as a head sees them; an alarm judges by them."""
         if self._past is None:
             return self.fitted_of(head)
         return [found for found in (row.of_head(head) for row in self._past) if found.values]

@@ -1,0 +1,196 @@
+"""LightningCLI as the command explain uses it: it builds model, data and trainer, and writes nothing of its own."""
+
+import pkgutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.loggers.logger import DummyLogger
+
+from mviz_lightning.cli.configuration import Configuration, as_text, with_callbacks
+from mviz_lightning.cli.spoken import say
+from mviz_lightning.errors import ConfigurationError
+
+OF_COMMANDS = frozenset({"ckpt_path", "weights_only", "verbose", "return_predictions"})
+"""Keys that LightningCLI saves beside those of the training: arguments of the command that ran."""
+
+DEVICES = ("devices", "num_nodes", "strategy")
+"""Arguments of the trainer that say on how many devices it runs; without them, the command runs on one."""
+
+
+class UnwrittenLogger(DummyLogger):
+    """Takes the place of the training's loggers: nothing is logged, and what a model writes beside it goes elsewhere.
+
+    Args:
+        folder: Folder of the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = str(folder)
+
+    @property
+    def save_dir(self) -> str:
+        """Folder of the files."""
+        return self._folder
+
+    @property
+    def log_dir(self) -> str:
+        """Folder of the files."""
+        return self._folder
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What LightningCLI is told.
+
+    Attributes:
+        configuration: What the files say.
+        folder: Folder of the files that are written.
+        others: Arguments of LightningCLI from the command line.
+    """
+
+    configuration: Configuration
+    folder: Path
+    others: Sequence[str]
+
+    def sets(self, *names: str) -> bool:
+        """Return whether the command line sets one of these arguments of the trainer."""
+        return any(other.partition("=")[0] == f"--trainer.{name}" for other in self.others for name in names)
+
+    @property
+    def forced(self) -> dict[str, Any]:
+        """Arguments of the trainer that are not those of the training."""
+        found: dict[str, Any] = {"fast_dev_run": False, "inference_mode": False}
+        found |= {} if self.sets("logger") else {"logger": UnwrittenLogger(self.folder)}
+        return found if self.sets(*DEVICES) else found | {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+
+
+class ExplainingCLI(LightningCLI):
+    """Builds model, data and trainer of a training from its configuration.
+
+    Args:
+        setup: What it is told.
+        **named: Arguments of LightningCLI.
+    """
+
+    def __init__(self, setup: Setup, **named: Any) -> None:
+        self.setup = setup
+        quiet: dict[str, Any] = {"run": False, "save_config_callback": None, "parser_kwargs": {"exit_on_error": False}}
+        super().__init__(**quiet, **named)
+
+    def parse_arguments(self, parser: Any, args: Any) -> None:
+        """Read the configurations without the keys that this parser does not know."""
+        known = {key.partition(".")[0] for key in parser.get_defaults().keys()}  # noqa: SIM118 no dict
+        parts, replaced = with_callbacks(self.setup.configuration.parts, self.setup.configuration.callbacks)
+        _say_what_differs([key for part in parts for key in part if key not in known | OF_COMMANDS], replaced)
+        texts = [as_text({key: value for key, value in part.items() if key in known}) for part in parts]
+        self.config = parser.parse_args([*(f"--config={text}" for text in texts), *self.setup.others])
+
+    def before_instantiate_classes(self) -> None:
+        """Leave the loggers of the training unmade: some create a run as soon as they are made."""
+        super().before_instantiate_classes()
+        if not self.setup.sets("logger"):
+            self.config["trainer"]["logger"] = False
+
+    def instantiate_trainer(self, **named: Any) -> Trainer:
+        """Return the trainer of the configuration, on one device and without its loggers."""
+        return super().instantiate_trainer(**{**named, **self.setup.forced})
+
+
+def _say_what_differs(unknown: Sequence[str], replaced: Sequence[str]) -> None:
+    if unknown:
+        say(
+            f"explain: without {', '.join(dict.fromkeys(unknown))}, which LightningCLI does not know; if your script "
+            "has a LightningCLI of its own, name it: --cli project.train.MyCLI"
+        )
+    if replaced:
+        say(f"explain: --monitor replaces {' and '.join(replaced)} of --config")
+
+
+def built(configuration: Configuration, folder: Path, given: Any) -> LightningCLI:
+    """Return LightningCLI with model, data and trainer.
+
+    Args:
+        configuration: What the files say.
+        folder: Folder of the files that are written.
+        given: The arguments of the command.
+
+    Raises:
+        ConfigurationError: The configuration names no model, or does not build one.
+    """
+    classes, parts = dict[str, Any](), list(configuration.parts)
+    for name, argument in (("model", "model_class"), ("data", "datamodule_class")):
+        named, path = configuration.is_named(name), getattr(given, name)
+        _require_class(configuration, name, path)
+        if path is not None and named:
+            parts.append({name: _renamed(configuration.section(name), path)})
+        elif path is not None:
+            classes[argument] = _class(f"--{name}", path)
+    kind: Any = ExplainingCLI
+    if given.cli is not None:
+        kind = type("ExplainingCLI", (ExplainingCLI, _class("--cli", given.cli)), {})
+    setup = Setup(Configuration(configuration.files, parts, configuration.callbacks), folder, given.others)
+    with _failures_told(configuration):
+        found: LightningCLI = kind(setup, **classes)
+    return found
+
+
+def _require_class(configuration: Configuration, name: str, path: str | None) -> None:
+    """Require that the class of a section is known; there may be no data, which a model may load itself."""
+    if path is not None or configuration.is_named(name):
+        return
+    files, section = " ".join(configuration.files), configuration.section(name)
+    if section is not None:
+        raise ConfigurationError(
+            f"--config {files}: the section {name}: names no class_path, since the script of the training names the "
+            f"class; name it here: --{name} project.{name.title()}"
+        )
+    if name == "model":
+        raise ConfigurationError(f"--config {files} has no section model: name the class here: --model project.Model")
+
+
+def _renamed(section: Any, path: str) -> Any:
+    """Return a section with another class: of a script that ran, the file names ``__main__.Model``."""
+    rest = {key: value for key, value in section.items() if key != "class_path"} if isinstance(section, Mapping) else {}
+    return {"class_path": path, **rest}
+
+
+def _class(option: str, path: str) -> Any:
+    try:
+        return pkgutil.resolve_name(path)
+    except Exception as error:
+        raise ConfigurationError(
+            f"{option} {path} cannot be imported: {error}; give module and class, as in {option} project.train.Name, "
+            "and start the command in the folder in which project lies"
+        ) from error
+
+
+@contextmanager
+def _failures_told(configuration: Configuration) -> Iterator[None]:
+    """Say of which file an error is, and what to try."""
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except (Exception, SystemExit) as error:
+        if not isinstance(error, MisconfigurationException | ValueError | SystemExit) and not _of_parser(error):
+            raise
+        raise ConfigurationError(f"--config {' '.join(configuration.files)}: {error}{_advice(str(error))}") from error
+
+
+def _of_parser(error: BaseException) -> bool:
+    return type(error).__name__ == "ArgumentError"
+
+
+def _advice(said: str) -> str:
+    if "__main__" in said:
+        return "\nThe file names classes of a script that ran; name their module: --model train.Model --data train.Data"
+    if "accelerator" in said.lower():
+        return "\nOn another machine than that of the training: --trainer.accelerator cpu"
+    return ""
