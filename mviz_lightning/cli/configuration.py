@@ -1,7 +1,7 @@
 """The configuration of a training, and the monitor beside it, as users write them in YAML."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ modalities:
   image: pixel_values
   text: input_ids
 explainers:
-  - class_path: mviz_lightning.explainers.DIME
-"""
+  - class_path: mviz_lightning.explainers.DIME"""
 """A file for ``--monitor``, to be pasted."""
 
 
@@ -60,6 +59,16 @@ class Configuration:
         """Return whether a section names its class: the training chose it by ``class_path``."""
         section = self.section(name)
         return isinstance(section, str) or (isinstance(section, Mapping) and "class_path" in section)
+
+    def with_class(self, name: str, path: str) -> "Configuration":
+        """Return the same with another class of a section: of a script that ran, the file names ``__main__.Model``."""
+        return replace(
+            self, parts=[{**part, name: _of_class(part[name], path)} if part.get(name) else part for part in self.parts]
+        )
+
+
+def _of_class(section: Any, path: str) -> dict[str, Any]:
+    return {**(section if isinstance(section, Mapping) else {}), "class_path": path}
 
 
 def as_text(part: Mapping[str, Any]) -> str:

@@ -81,7 +81,10 @@ class ExplainedRun:
         for monitor in self.monitors:
             monitor.finish_revisits()
         pages = [self.folder / monitor.name / "report.html" for monitor in self.monitors]
-        return [page.absolute() for page in pages if page.exists()]
+        found = [page.absolute() for page in pages if page.exists()]
+        if not found:
+            say(f"explain: the files lie in {self.folder}")
+        return found
 
     def _explain(self, checkpoint: Checkpoint) -> None:
         say(f"explain: {checkpoint.path}, {checkpoint.moment}{self._examples(checkpoint)}")

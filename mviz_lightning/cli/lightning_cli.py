@@ -1,7 +1,7 @@
 """LightningCLI as the command explain uses it: it builds model, data and trainer, and writes nothing of its own."""
 
 import pkgutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +110,7 @@ def _say_what_differs(unknown: Sequence[str], replaced: Sequence[str]) -> None:
             "has a LightningCLI of its own, name it: --cli project.train.MyCLI"
         )
     if replaced:
-        say(f"explain: --monitor replaces {' and '.join(replaced)} of --config")
+        say(f"explain: --monitor replaces {', '.join(replaced)} of --config")
 
 
 def built(configuration: Configuration, folder: Path, given: Any) -> LightningCLI:
@@ -124,18 +124,18 @@ def built(configuration: Configuration, folder: Path, given: Any) -> LightningCL
     Raises:
         ConfigurationError: The configuration names no model, or does not build one.
     """
-    classes, parts = dict[str, Any](), list(configuration.parts)
+    classes: dict[str, Any] = {}
     for name, argument in (("model", "model_class"), ("data", "datamodule_class")):
-        named, path = configuration.is_named(name), getattr(given, name)
+        path = getattr(given, name)
         _require_class(configuration, name, path)
-        if path is not None and named:
-            parts.append({name: _renamed(configuration.section(name), path)})
+        if path is not None and configuration.is_named(name):
+            configuration = configuration.with_class(name, path)
         elif path is not None:
             classes[argument] = _class(f"--{name}", path)
     kind: Any = ExplainingCLI
     if given.cli is not None:
         kind = type("ExplainingCLI", (ExplainingCLI, _class("--cli", given.cli)), {})
-    setup = Setup(Configuration(configuration.files, parts, configuration.callbacks), folder, given.others)
+    setup = Setup(configuration, folder, given.others)
     with _failures_told(configuration):
         found: LightningCLI = kind(setup, **classes)
     return found
@@ -153,12 +153,6 @@ def _require_class(configuration: Configuration, name: str, path: str | None) ->
         )
     if name == "model":
         raise ConfigurationError(f"--config {files} has no section model: name the class here: --model project.Model")
-
-
-def _renamed(section: Any, path: str) -> Any:
-    """Return a section with another class: of a script that ran, the file names ``__main__.Model``."""
-    rest = {key: value for key, value in section.items() if key != "class_path"} if isinstance(section, Mapping) else {}
-    return {"class_path": path, **rest}
 
 
 def _class(option: str, path: str) -> Any:
@@ -181,7 +175,9 @@ def _failures_told(configuration: Configuration) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if not isinstance(error, MisconfigurationException | ValueError | SystemExit) and not _of_parser(error):
             raise
-        raise ConfigurationError(f"--config {' '.join(configuration.files)}: {error}{_advice(str(error))}") from error
+        files, said = " ".join(configuration.files), str(error)
+        blamed = "" if "unrecognized" in said else f"--config {files}: "
+        raise ConfigurationError(f"{blamed}{said}{_advice(said)}") from error
 
 
 def _of_parser(error: BaseException) -> bool:
@@ -191,6 +187,8 @@ def _of_parser(error: BaseException) -> bool:
 def _advice(said: str) -> str:
     if "__main__" in said:
         return "\nThe file names classes of a script that ran; name their module: --model train.Model --data train.Data"
-    if "accelerator" in said.lower():
+    if "unrecognized" in said:
+        return "; python -m mviz_lightning explain --help lists what there is beside the options of LightningCLI"
+    if "accelerator" in said.lower() or "backend" in said:
         return "\nOn another machine than that of the training: --trainer.accelerator cpu"
     return ""
