@@ -37,7 +37,7 @@ FIGURES = (
 LIBRARIES = {
     "wandb": ("sinks/",),
     "tensorboard": ("sinks/",),
-    "lightning": ("callbacks/", "engine/memory.py"),
+    "lightning": ("callbacks/", "cli/", "engine/memory.py"),
     "matplotlib": ("plotting/", "modalities/", *(f"explainers/*/{name}" for name in FIGURES)),
 }
 """Libraries, and the only folders and files that may import them."""

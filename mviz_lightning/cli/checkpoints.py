@@ -77,9 +77,10 @@ def _read(trainer: Trainer, path: Path, *, same_data: bool) -> Checkpoint:
     try:
         content: Any = trainer.strategy.load_checkpoint(path)
     except Exception as error:
-        if "weights_only" in str(error):
+        if "Unsupported global" in str(error):
             raise ConfigurationError(f"--ckpt {path}: {TRUSTED}") from error
-        reason = describe_error(error).partition("\n")[0]
+        written = "Weights only load failed" not in str(error)  # its advice would be to trust the file
+        reason = describe_error(error).partition("\n")[0] if written else "torch.save did not write it"
         raise ConfigurationError(f"--ckpt {path} is no checkpoint that Lightning can read: {reason}") from error
     weights = content.get("state_dict") if isinstance(content, Mapping) else None
     if not isinstance(weights, Mapping):

@@ -39,12 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, others = program.parse_known_args(arguments)
     if others and not getattr(given, "others_allowed", False):
         program.error(f"unrecognized arguments: {' '.join(others)}")
-    given.others = others
     if not hasattr(given, "run"):
         program.print_help()
         return 0
     try:
-        given.run(given)
+        given.run(argparse.Namespace(**vars(given), others=others))
     except (ConfigurationError, OSError, ValueError) as error:
         say(f"{program.prog}: {_sentence(error)}", to=sys.stderr)
         return WRONG

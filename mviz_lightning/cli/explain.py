@@ -64,7 +64,7 @@ def add_explain(commands: Any) -> None:
     for name, noun in (("model", "LightningModule"), ("data", "LightningDataModule"), ("cli", "LightningCLI")):
         command.add_argument(f"--{name}", metavar="CLASS", help=f"{noun} of your script, as package.module.Class")
     command.add_argument("--open", action="store_true", help="show the page in the browser")
-    command.set_defaults(run=run_explain, others_allowed=True, others=[])
+    command.set_defaults(run=run_explain, others_allowed=True)
 
 
 def run_explain(given: argparse.Namespace) -> None:
