@@ -183,7 +183,7 @@ def _read(modality: Modality, values: str, rows: Sequence[Mapping[str, Any]]) ->
 
 
 def _separates(modality: Modality, row: Mapping[str, Any], values: str) -> bool:
-    """Tell whether, in one example, the real entries vary and the padding does not; a single entry cannot vary."""
+    """Return whether, in one example, real entries vary and padding (of two or more entries) does not."""
     return any(
         _varies(found[real]) and (~real).sum() != 1 and not _varies(found[~real])
         for found, real in _with_mask(modality, row, values)
