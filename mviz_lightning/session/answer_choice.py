@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 MOST_TOKENS = 64
-"""Largest number of first tokens that are compared: the shares are those of their logits."""
+"""Largest number of first tokens that are compared: the shares are computed on their logits."""
 
 COVERED = 0.9
 """Smallest fraction of the examples whose answers begin with one of these tokens."""

@@ -117,7 +117,7 @@ def _leaf(name: str, given: Any, example: str) -> str | None:
 
 
 def _class_names(given: Any) -> list[str] | None:
-    """Return a name for each output, of a list, an array, or a mapping from indices to names or from names to indices.
+    """Return a name for each output, from a list, an array, or a mapping (index -> name, or name -> index).
 
     Raises:
         ConfigurationError: It is none of these, or an index lacks a name.

@@ -78,8 +78,8 @@ def explain(
         step: ``(model, batch) -> anything``, a function of your own that computes a loss or a metric, or the name of a
             method of the model such as ``"validation_step"``. One call of it shows how the model is called, which
             outputs are the scores, where the labels are and what the task is.
-        score: A torchmetric of predictions and targets; by default the one that ``step`` updates, else accuracy of
-            classes, label-ranking average precision of labels, the target's value at the highest output for soft
+        score: A torchmetric of predictions and targets. By default the one that ``step`` updates. Without one: accuracy
+            for classes, label-ranking average precision for labels, the target's value at the highest output for soft
             labels, R2 for a regression.
         num_examples: Number of examples that are recombined; by default 128, or 256 if encodings are reused and the
             fusion is cheap.
@@ -99,9 +99,9 @@ def explain(
         absence: Whether the scores without each modality are measured too, if the model accepts its absence.
         positions: Number of positions of an example at which outputs of maps ``(B, C, H, W)`` and sequences
             ``(B, T, C)`` are read, a fixed sample in proportion to the labels.
-        region: The positions for which single predictions are explained: a class (index or name), a position ``(12,
-            40)``, a box ``(slice(0, 9), slice(0, 9))``, or a function from the ``(H, W)`` labels of an example to a
-            mask. By default the most frequent class of the example that is not the most frequent of all.
+        region: The positions for which single predictions are explained: a class (index or name), a position
+            ``(12, 40)``, a box ``(slice(0, 9), slice(0, 9))``, or a function from the ``(H, W)`` labels of an example
+            to a mask. By default the most frequent class of the example that is not the most frequent of all.
         heads: Names of the heads that are measured. The first is the main head, unless the model shows another. By
             default all that ``step`` compares with labels, or that ``target`` names by a dict, head -> path.
         draws: Number of draws over which the outputs are averaged, for a model that samples in evaluation mode (dropout

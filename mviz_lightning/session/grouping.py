@@ -9,9 +9,9 @@ CHEAP = 0.25
 FEWEST = 6
 """Smallest number of groups where a budget makes them smaller.
 
-With 256 rows, 7 groups of 6 give intervals that cover 95 % and reach 0.32 to either side, as means over the totals of
-models of two modalities with known shares (``tests/benchmarks/known_shares.py``); 2 groups of 11 reach 1.16, 4 of 8
-reach 0.37. Groups of 4 cover 92 %.
+Measured on models of two modalities with known shares (``tests/benchmarks/known_shares.py``), means over their totals:
+with 256 rows, the intervals from 7 groups of 6 cover 95 % and reach 0.32 to either side. From 2 groups of 11 they reach
+1.16, from 4 groups of 8 they reach 0.37. Groups of 4 cover only 92 %.
 """
 
 

@@ -236,7 +236,7 @@ class ProbeSampler:
         return replace(probe, groups=groups)
 
     def _within(self, kinds: Sequence[int], grouping: Grouping) -> Grouping:
-        """Return groups that are small enough: two of them must hold texts with equally many items.
+        """Return groups small enough that two can be filled, each with texts of equally many items.
 
         Raises:
             NotMeasurableError: There are too few such texts.

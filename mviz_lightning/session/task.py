@@ -28,10 +28,14 @@ SCORES = {
 def resolve_task(task: Task | None, outputs: int, target: Tensor | None) -> Task:
     """Return the task; if it is not given, guess it from the outputs and the labels; check that all agree.
 
-    Several outputs with targets of the same shape are classes if every row sums to 1 (one-hot, smoothed or soft labels
-    of ``cross_entropy``), labels if all targets lie between 0 and 1 (soft ones too, such as VQA's share of people who
-    agree), and values otherwise. One whole number per example is a class. A target of -100 is no label. With
-    ``task="multiclass"`` soft labels may sum to anything.
+    Several outputs with targets of the same shape are guessed as follows:
+
+    - classes if every row sums to 1: one-hot, smoothed or soft labels of ``cross_entropy``;
+    - labels if all targets lie between 0 and 1, soft ones too, such as VQA's share of people who agree;
+    - values otherwise.
+
+    One whole number per example is a class. A target of -100 is no label. With ``task="multiclass"`` soft labels may
+    sum to anything.
 
     Args:
         task: Task that the user gave, or that the observed loss shows; None to guess it.

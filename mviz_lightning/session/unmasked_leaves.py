@@ -19,7 +19,7 @@ class UnmaskedLeaves:
 
     Attributes:
         candidates: Modality -> its leaves that no segment covers; empty where nothing is explained.
-        found: Modality -> those of them that changed the outputs.
+        found: Modality -> the candidates that changed the outputs.
     """
 
     candidates: dict[str, list[str]] = field(default_factory=dict)
