@@ -267,7 +267,7 @@ def _collect(session: Session, model: nn.Module, batches: Iterable[Any], step: S
 
 
 def _require_batches(model: Any, batches: Any) -> None:
-    """Raise a ConfigurationError for a model that is no module, and for what is no loader and no list of batches."""
+    """Raise a ConfigurationError if the model is no module, or ``batches`` neither a loader nor a list of batches."""
     if not isinstance(model, nn.Module):
         raise ConfigurationError(
             f"model={in_short(model)}: give a torch.nn.Module; of a function, model=torch.nn.Identity() and "

@@ -24,7 +24,7 @@ LIKELIHOODS = (
 
 @dataclass
 class FeatureEvaluators:
-    """Makes, for each explainer, the evaluator of what it needs, and keeps it.
+    """Makes and keeps the evaluator that each explainer needs.
 
     Attributes:
         probe_context: The fixed examples and how their outputs are read.

@@ -123,7 +123,7 @@ def _likely(own: Tensor, found: Tensor) -> str:
 
 
 CLOSE = 0.99
-"""Smallest correlation of outputs with probabilities at which they are called probabilities."""
+"""Smallest correlation with probabilities at which a warning suggests that outputs are probabilities."""
 
 
 def _correlation(left: Tensor, right: Tensor) -> float:

@@ -86,7 +86,7 @@ class LabelledSession(AnsweringSession):
         self._reading.take_positions(found.positions.task, RAGGED.format(path=found.positions.target.path))
 
     def _read(self) -> tuple[Probe, Shares, TriedModel]:
-        """Return the fixed examples with their labels and the task, which are read once, and the model."""
+        """Return the fixed examples with labels, the shares, and the model; labels and task are read once."""
         collected, tried = self._ready()
         if self._shares is None:
             config, probe = self.config, collected.probe

@@ -35,7 +35,7 @@ def _version(package: str) -> str | None:
 
 
 def described_run(session: Session, module: Any, heads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what was measured, of a training or outside one.
+    """Return the description of a measurement, in a training or outside one.
 
     Args:
         session: The fixed examples and what is measured on them.

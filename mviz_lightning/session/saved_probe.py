@@ -1,4 +1,4 @@
-"""The fixed examples in a checkpoint: what is written of them, and what is read back."""
+"""The fixed examples in a checkpoint: how they are written, and how they are read back."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

@@ -66,7 +66,7 @@ class ShareReport(Displayed):
 
     @property
     def findings(self) -> dict[str, Result]:
-        """Name of an explainer that looks at all examples at once -> what it found."""
+        """Name of an explainer that explains all examples at once -> its result."""
         return {name: result for name, result in self.results.items() if name not in self.explanations}
 
     def compared_with(

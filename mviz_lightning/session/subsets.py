@@ -1,4 +1,4 @@
-"""Which classes and subgroups there are among the fixed examples, and the shares within them."""
+"""The classes and subgroups among the fixed examples, and the shares within them."""
 
 import math
 from collections.abc import Iterator, Sequence
