@@ -1,4 +1,4 @@
-"""Errors that say that memory ran out, on any device, and how to free a GPU's memory after one."""
+"""Recognise errors about memory that ran out, on any device, and free a GPU's memory after one."""
 
 import gc
 
@@ -15,11 +15,11 @@ SAID = (
     "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED.",  # https://github.com/pytorch/pytorch/issues/4107
     "CUSOLVER_STATUS_ALLOC_FAILED",
 )
-"""Parts of messages: those of the devices, and of NVIDIA's libraries that found no memory to work in."""
+"""Parts of messages of such errors: of the devices, and of NVIDIA's libraries without memory to work in."""
 
 
 def ran_out(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out."""
+    """Return whether an error means that memory ran out."""
     message = message_of(error)
     return isinstance(error, RuntimeError) and any(part in message for part in SAID)
 
