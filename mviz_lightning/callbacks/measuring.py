@@ -3,11 +3,10 @@
 from functools import partial
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
-
 from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.closing import Closing
 from mviz_lightning.callbacks.error_policy import guarded, is_misconfigured
+from mviz_lightning.callbacks.lightning_packages import LightningModule, Trainer
 from mviz_lightning.callbacks.monitor_state import Remembering
 from mviz_lightning.callbacks.schedule import NEVER_RAN
 from mviz_lightning.callbacks.trainer_run import TrainerRun
@@ -107,16 +106,19 @@ class Measuring(Remembering):
         """Tell what was found, when all else is said, and send it back from a spawned process."""
         if self._revisited is None:
             self._error_policy.guard(partial(self._closing.tell, table=self._run.fits))
+            self._error_policy.guard(self._run.reporter.close)
         self.send_back(trainer)
 
     def finish_revisits(self) -> None:
         """Draw the curves and the examples over all moments that were revisited, and tell what was found."""
         self._run.finish()
         self._closing.tell(table=True)
+        self._run.reporter.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw what was found before an error ended the training, without hiding that error."""
         self._error_policy.guard(self._run.release, failed=UNRELEASED, always_warn=True)
         self._error_policy.guard(self._run.break_off, always_warn=True)
         self._error_policy.guard(partial(self._closing.tell, table=False, always_warn=True), always_warn=True)
+        self._error_policy.guard(self._run.reporter.close, always_warn=True)
         self._error_policy.guard(partial(self.send_back, trainer), always_warn=True)

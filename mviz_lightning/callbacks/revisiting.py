@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from lightning.pytorch import Trainer
+from mviz_lightning.callbacks.lightning_packages import Trainer
 
 LOOP, PROGRESS, STEPPED = "epoch_loop.state_dict", "epoch_progress", "_batches_that_stepped"
 """Where Lightning's checkpoints hold the state of the loop over batches, the epochs so far, and the steps so far."""

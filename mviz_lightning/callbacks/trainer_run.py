@@ -5,11 +5,10 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
-
 from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.alarm_pairing import Alarm, alarm_of, judged
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
+from mviz_lightning.callbacks.lightning_packages import LightningModule, Trainer
 from mviz_lightning.callbacks.measurement_run import MeasurementRun, RunResult
 from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.callbacks.run_description import RunDescription
@@ -72,7 +71,7 @@ class TrainerRun:
         self.tables: list[Table] = []
         self.alarm: Alarm | None = None
         self.keys = session.keys
-        self._seen = 0
+        self._seen, self._told = 0, set[str]()
         self._side_effects, self._watched, self._description = SideEffects(), set[str](), RunDescription()
         self._arrange([], TimeBudget())
 
@@ -87,6 +86,7 @@ class TrainerRun:
             explainers=self.session.config.explainers,
             conclude=str if self.alarm is None else partial(self.alarm.conclude, self.history),
             archive=archive,
+            told=self._told,
         )
         self.measurement_run = MeasurementRun(self.session, self.error_policy, time_budget)
 

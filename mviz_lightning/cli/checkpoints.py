@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
 from torch import Tensor
 
+from mviz_lightning.callbacks.lightning_packages import Trainer
 from mviz_lightning.callbacks.revisiting import Revisited, fit_loop_of
 from mviz_lightning.errors import ConfigurationError, describe_error
 

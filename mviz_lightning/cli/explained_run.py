@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.cli import LightningCLI
-
 from mviz_lightning.callbacks import MultimodalMonitor
 from mviz_lightning.callbacks.revisiting import go_back
 from mviz_lightning.cli.checkpoints import Checkpoint, read_checkpoints
 from mviz_lightning.cli.configuration import PASTED, Configuration
-from mviz_lightning.cli.lightning_cli import UnwrittenLogger, built
+from mviz_lightning.cli.lightning_cli import Unwritten, built, is_misconfigured
 from mviz_lightning.cli.spoken import say
 from mviz_lightning.errors import ConfigurationError
 
@@ -34,7 +31,7 @@ class ExplainedRun:
         stage: ``"validate"`` or ``"test"``.
     """
 
-    cli: LightningCLI
+    cli: Any
     monitors: Sequence[MultimodalMonitor]
     folder: Path
     stage: str
@@ -51,9 +48,8 @@ class ExplainedRun:
         Raises:
             ConfigurationError: It names no model or no monitor, or cannot be built.
         """
-        cli = built(configuration, folder, given)
-        callbacks: list[Any] = vars(cli.trainer)["callbacks"]
-        monitors = [one for one in callbacks if isinstance(one, MultimodalMonitor)]
+        cli: Any = built(configuration, folder, given)
+        monitors = [one for one in cli.trainer.callbacks if isinstance(one, MultimodalMonitor)]
         if not monitors:
             raise ConfigurationError(
                 f"--config {' '.join(configuration.files)} has no MultimodalMonitor among trainer.callbacks; write its "
@@ -74,7 +70,7 @@ class ExplainedRun:
             ConfigurationError: A file is no checkpoint, does not fit the model, or gave no values.
         """
         checkpoints = read_checkpoints(self.cli.trainer, paths, same_data=self.stage == "validate")
-        unlogged = isinstance(self.cli.trainer.logger, UnwrittenLogger)
+        unlogged = isinstance(self.cli.trainer.logger, Unwritten)
         say(f"explain: nothing is trained{', and the loggers of the training get nothing' if unlogged else ''}")
         for checkpoint in checkpoints:
             self._explain(checkpoint)
@@ -117,7 +113,9 @@ class ExplainedRun:
                 f"--ckpt {checkpoint.path} does not fit the model of --config: {differs}. Give the configuration of "
                 "its own training, or set what differs: --model.hidden 64 for example"
             ) from error
-        except MisconfigurationException as error:
+        except Exception as error:
+            if not is_misconfigured(error):
+                raise
             raise ConfigurationError(f"the trainer cannot {self.stage} the model: {error}{self._advice}") from error
 
     @property

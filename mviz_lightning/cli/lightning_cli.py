@@ -1,17 +1,13 @@
 """LightningCLI as the command explain uses it: it builds model, data and trainer, and writes nothing of its own."""
 
 import pkgutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
-from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.loggers.logger import DummyLogger
-
+from mviz_lightning.callbacks.lightning_packages import is_installed
 from mviz_lightning.cli.configuration import Configuration, as_text, with_callbacks
 from mviz_lightning.cli.spoken import say
 from mviz_lightning.errors import ConfigurationError
@@ -23,7 +19,13 @@ DEVICES = ("devices", "num_nodes", "strategy")
 """Arguments of the trainer that say on how many devices it runs; without them, the command runs on one."""
 
 
-class UnwrittenLogger(DummyLogger):
+if TYPE_CHECKING:
+    from lightning.pytorch.cli import LightningCLI
+else:
+    LightningCLI = object  # that of the package whose models the training has comes behind it
+
+
+class Unwritten:
     """Takes the place of the training's loggers: nothing is logged, and what a model writes beside it goes elsewhere.
 
     Args:
@@ -53,11 +55,13 @@ class Setup:
         configuration: What the files say.
         folder: Folder of the files that are written.
         others: Arguments of LightningCLI from the command line.
+        logger: Makes the logger of a folder.
     """
 
     configuration: Configuration
     folder: Path
     others: Sequence[str]
+    logger: Callable[[Path], Any]
 
     def sets(self, *names: str) -> bool:
         """Return whether the command line sets one of these arguments of the trainer."""
@@ -67,7 +71,7 @@ class Setup:
     def forced(self) -> dict[str, Any]:
         """Arguments of the trainer that are not those of the training."""
         found: dict[str, Any] = {"fast_dev_run": False, "inference_mode": False}
-        found |= {} if self.sets("logger") else {"logger": UnwrittenLogger(self.folder)}
+        found |= {} if self.sets("logger") else {"logger": self.logger(self.folder)}
         return found if self.sets(*DEVICES) else found | {"devices": 1, "num_nodes": 1, "strategy": "auto"}
 
 
@@ -98,7 +102,7 @@ class ExplainingCLI(LightningCLI):
         if not self.setup.sets("logger"):
             self.config["trainer"]["logger"] = False
 
-    def instantiate_trainer(self, **named: Any) -> Trainer:
+    def instantiate_trainer(self, **named: Any) -> Any:
         """Return the trainer of the configuration, on one device and without its loggers."""
         return super().instantiate_trainer(**{**named, **self.setup.forced})
 
@@ -132,13 +136,25 @@ def built(configuration: Configuration, folder: Path, given: Any) -> LightningCL
             configuration = configuration.with_class(name, path)
         elif path is not None:
             classes[argument] = _class(f"--{name}", path)
-    kind: Any = ExplainingCLI
-    if given.cli is not None:
-        kind = type("ExplainingCLI", (ExplainingCLI, _class("--cli", given.cli)), {})
-    setup = Setup(configuration, folder, given.others)
+    package = _package(configuration, classes)
+    base = _class("--cli", given.cli or f"{package}.cli.LightningCLI")
+    kind: Any = type("ExplainingCLI", (ExplainingCLI, base), {})
+    logger: Any = type("UnwrittenLogger", (Unwritten, _class("--cli", f"{package}.loggers.logger.DummyLogger")), {})
+    setup = Setup(configuration, folder, given.others, logger)
     with _failures_told(configuration):
         found: LightningCLI = kind(setup, **classes)
     return found
+
+
+def _package(configuration: Configuration, classes: Mapping[str, Any]) -> str:
+    """Return the package of Lightning whose class the model is; the two are copies that refuse each other's."""
+    section = configuration.section("model")
+    path = section.get("class_path") if isinstance(section, Mapping) else section
+    model = classes.get("model_class")
+    with suppress(Exception):  # LightningCLI says what is wrong with it
+        model = model or pkgutil.resolve_name(str(path))
+    known = {base.__module__.partition(".")[0] for base in getattr(model, "__mro__", ())}
+    return "pytorch_lightning" if "pytorch_lightning" in known or not is_installed("lightning") else "lightning.pytorch"
 
 
 def _require_class(configuration: Configuration, name: str, path: str | None) -> None:
@@ -173,15 +189,16 @@ def _failures_told(configuration: Configuration) -> Iterator[None]:
     except ConfigurationError:
         raise
     except (Exception, SystemExit) as error:
-        if not isinstance(error, MisconfigurationException | ValueError | SystemExit) and not _of_parser(error):
+        if not isinstance(error, ValueError | SystemExit) and not is_misconfigured(error):
             raise
         files, said = " ".join(configuration.files), str(error)
         blamed = "" if "unrecognized" in said else f"--config {files}: "
         raise ConfigurationError(f"{blamed}{said}{_advice(said)}") from error
 
 
-def _of_parser(error: BaseException) -> bool:
-    return type(error).__name__ == "ArgumentError"
+def is_misconfigured(error: BaseException) -> bool:
+    """Tell whether an error is one of Lightning or of its parser, about arguments."""
+    return type(error).__name__ in {"ArgumentError", "MisconfigurationException"}
 
 
 def _advice(said: str) -> str:
