@@ -1,4 +1,4 @@
-"""What segments add to outputs, as plain data."""
+"""Importances of segments, as plain data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SegmentAttribution(Brief):
-    """What the segments of one modality add to an output.
+    """The weights of one modality's segments for an output.
 
     Attributes:
         weights: ``(U,)`` in the output's own unit.
