@@ -33,7 +33,7 @@ def outcome(outputs: Tensor, target: Tensor | None, task: Task) -> Outcome:
     Args:
         outputs: ``(C,)`` outputs of the model.
         target: The example's label, of any shape.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
     """
     if task == "regression":
         return Outcome(_plain(outputs), None if target is None else _plain(target.double()), None, {0: "output"})

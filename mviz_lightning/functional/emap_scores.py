@@ -49,7 +49,7 @@ def emap_gap(outputs: Tensor, target: Tensor, design: Design, *, task: Task, sco
         outputs: ``(G, T, C)`` logits or values of the design's T tuples in G groups.
         target: ``(G, g, ...)`` labels. -100, or NaN in a regression, means no label; such examples do not count.
         design: The tuples.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         score: Function of ``(n, C)`` or ``(n,)`` predictions (probabilities, or values) and their targets.
 
     Returns:

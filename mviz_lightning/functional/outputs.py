@@ -52,7 +52,7 @@ def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Te
 
     Args:
         outputs: ``(..., C)`` logits or predicted values, in any floating type.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         scale: ``(C,)`` standard deviations of the targets; used for regression only.
 
     Returns:
@@ -80,7 +80,7 @@ def masked_classes(outputs: Tensor, task: Task) -> Tensor:
 
     Args:
         outputs: ``(..., C)`` outputs in the model's number type.
-        task: What the outputs stand for; in a regression nothing is masked.
+        task: Type of the prediction task; in a regression nothing is masked.
 
     Returns:
         ``(C,)`` bool; all False if no class would be left.
@@ -99,7 +99,7 @@ def masked_entries(outputs: Tensor, task: Task) -> Tensor:
 
     Args:
         outputs: ``(..., C)`` outputs in the model's number type.
-        task: What the outputs stand for; in a regression nothing is masked.
+        task: Type of the prediction task; in a regression nothing is masked.
 
     Returns:
         ``(..., C)`` bool, all False in a row that would have no class left.
@@ -256,7 +256,7 @@ def decisions(outputs: Tensor, task: Task) -> Tensor:
 
     Args:
         outputs: ``(..., C)`` logits.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
 
     Returns:
         ``(..., C)`` of 0 and 1.

@@ -99,7 +99,7 @@ class Measures:
 
         Args:
             outputs: ``(G, T, C)`` outputs of the shares' tuples, followed by those of :attr:`tuples`.
-            task: What the outputs stand for.
+            task: Type of the prediction task.
             scale: Factors that make several regression outputs comparable.
             left_out: ``(C,)`` bool: classes that are left out because they are masked in some row; None if there are
                 none.

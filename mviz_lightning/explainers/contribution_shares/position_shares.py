@@ -217,7 +217,7 @@ def position_score(task: Task, outputs: int, *, is_map: bool) -> Metric:
     They are means over the classes that occur, because most positions have the same class.
 
     Args:
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         outputs: Number of outputs of a position, C.
         is_map: Whether positions have two axes or more.
     """

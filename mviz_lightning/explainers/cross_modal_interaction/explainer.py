@@ -68,12 +68,12 @@ class CrossModalInteraction(Explainer):
     For segments u of one modality and v of another:
 
     - ``"difference"``: ``f(x) - f(x without u) - f(x without v) + f(x without both)``, averaged over contexts of the
-      other   segments (``corners``). It works for every model, and approximates the Shapley interaction index.
+      other segments (``corners``). It works for every model, and approximates the Shapley interaction index.
     - ``"second_order"``: the second derivative ``(x_u - baseline) H (x_v - baseline)`` (MultiViz, section 3.2). Its
-      sign   is the sign of the output's change, not of u's importance, so the weight is symmetric in u and v. It
-      describes   infinitesimal changes of the inputs. The second derivatives of a piecewise-linear network (ReLU) are
-      0. For such a   network, and for a modality without derivatives, the difference is used instead, and pictures give
-      the reason.
+      sign is the sign of the output's change, not of u's importance, so the weight is symmetric in u and v. It
+      describes infinitesimal changes of the inputs. The second derivatives of a piecewise-linear network (ReLU) are 0.
+      For such a network, and for a modality without derivatives, the difference is used instead, and pictures give the
+      reason.
 
     Both are equal for a bilinear model. In scenes with a question, the strongest patch of a word is on the word's
     object more often with the difference (``tests/benchmarks/pointing.py``).

@@ -146,7 +146,7 @@ class Decisions:
     """All decisions, ``(N, K)``: one per example, or one for each of its labels or values.
 
     Attributes:
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         examples: ``(N,)`` indices of the examples.
         outputs: ``(N, C)`` outputs of the model, in float64.
         value: ``(N, C)`` outputs on the scale for decomposition.

@@ -84,7 +84,7 @@ def split_output(outputs: Tensor, task: Task) -> Tensor:
 
     Args:
         outputs: ``(..., C)`` outputs of the model.
-        task: What they stand for.
+        task: Type of the prediction task.
     """
     first = torch.zeros(outputs.shape[:-1], dtype=torch.long)
     return outputs.argmax(-1) if task in ("multiclass", "multilabel") else first

@@ -22,7 +22,7 @@ def targets_of(outputs: Tensor, target: Tensor | None, task: Task) -> Tensor:
     Args:
         outputs: ``(N, C)`` outputs of the model.
         target: ``(N, ...)`` labels; None for the model's own predictions.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
     """
     if task == "regression":
         values = outputs if target is None else target.view_as(outputs).double()
@@ -58,7 +58,7 @@ def agreement(scores: Tensor, targets: Tensor, task: Task) -> float:
     Args:
         scores: ``(n, C)`` scores of the sparse model.
         targets: ``(n, C)`` from :func:`targets_of`.
-        task: What the targets stand for.
+        task: Type of the prediction task.
 
     Raises:
         RuntimeError: No value varies.
