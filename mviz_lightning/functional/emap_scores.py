@@ -13,8 +13,7 @@ from mviz_lightning.functional.scores import Score, comparable, labelled_predict
 from mviz_lightning.functional.targets import labelled
 
 AT_ONCE = 2**24
-"""Largest number of outputs that are processed at once: 128 MiB of float64; intermediate tensors take several times
-that."""
+"""Largest number of outputs processed at once: 128 MiB of float64; intermediate tensors take several times as much."""
 
 
 class EMAPScores(NamedTuple):

@@ -37,8 +37,7 @@ CLOSE = 0.1
 """Largest distance of the smallest output to 0, and of the largest to 1, for probabilities of a trained model."""
 
 FAR, ALIKE = 1e2, 1e-2
-"""Logits of a masked class: smallest size relative to all other logits, and largest spread relative to their own
-size."""
+"""Logits of a masked class: smallest size relative to all other logits; largest spread relative to their size."""
 
 
 def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Tensor:

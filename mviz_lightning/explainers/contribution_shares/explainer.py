@@ -109,9 +109,8 @@ class Shares:
             probe: The examples.
             outputs: ``(G * T, C)`` outputs of the rows of :meth:`plan`.
             groups: ``(G', g)`` the groups that count: the first planned groups.
-            left_out: ``(C,)`` bool: classes that are left out of the shares of variance, because they are masked in
-                some row. Scores and flips use the decision of each row, which may be such a class. None if there are
-                none.
+            left_out: ``(C,)`` bool: classes that are masked in some row, and left out of shares of variance. Decisions
+                (in scores and flips) may be such a class. None if there are none.
             sync: Whether ``compute`` gathers from all processes.
 
         Returns:
