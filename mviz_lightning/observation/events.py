@@ -94,7 +94,7 @@ class Event:
         name: Name of the function, of the metric's class, or of the operation.
         ordinal: Its number among the step's events of the same kind and name.
         scores: The argument that holds the scores, and the tensors that it was made from by views and similar
-        operations.
+            operations.
         target: The argument that holds the target, and the tensors that it was made from.
         takes: What kind of scores the event takes.
         metric: The user's metric.

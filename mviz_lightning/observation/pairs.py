@@ -1,7 +1,8 @@
 """Products of two towers: scores of the first modality of every example against the second of every example.
 
-They are recognised by where tensors come from, whatever loss follows: two operands that each depend on one modality
-with a row for each example (CLIP, SigLIP, InfoNCE by hand), or a loss of the embeddings of both (a triplet, a cosine).
+They are recognised by where tensors come from, whatever loss follows. Either the step computes a product of two
+operands that each depend on one modality alone, with a row for each example (CLIP, SigLIP, InfoNCE by hand). Or its
+loss takes the embeddings of both modalities (a triplet, a cosine).
 """
 
 import math

@@ -69,7 +69,7 @@ class RecipeWriter:
     Attributes:
         record: What the step showed.
         numbers: Numbers that the user's modules hold, which a schedule may change: no recipe repeats them.
-        learned: Whether a recipe may use weights and modules; those of targets may not.
+        learned: Whether recipes may use weights and modules; recipes of targets may not.
     """
 
     record: StepRecord

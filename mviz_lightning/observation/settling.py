@@ -41,8 +41,8 @@ class ObservedModel:
         step: The step.
         name: Name of the head.
         unread: Modalities from which no operation leads to the scores: the head does not use them by construction.
-        embeddings: For scores of all pairs, a call of the model that returns the embeddings of both modalities, ``(B, 2
-            D)``; None where there are none.
+        embeddings: For scores of all pairs, a call of the model that returns the embeddings of both modalities,
+            ``(B, 2 D)``; None where there are none.
         further: Name -> the other scores that the step compares with labels, as far as the user chose them.
     """
 

@@ -24,7 +24,7 @@ class StepRecord:
         events: Where the step used scores, in order.
         called: Names of the submodules that the step called.
         fused: Where rows come from that depend on all modalities, on weights and on no other leaf, in order: perhaps
-        scores.
+            scores.
         by_token: What modules returned for each token from all modalities, in order: hidden states and logits.
         used: Products of two towers whose scores the step used further.
         ended: Whether the step came to its end.

@@ -16,8 +16,8 @@ class Views:
 
     Attributes:
         count: Number of rows of an example, V.
-        blocks: Whether the rows of all examples form a block for each view (row v * B + i is example i), as ``repeat``
-            and ``cat`` make them; else the rows of an example follow one another (row i * V + v), as with
+        blocks: Order of the rows. True: a block of all examples for each view (row v * B + i is example i), as with
+            ``repeat`` and ``cat``. False: the rows of an example are consecutive (row i * V + v), as with
             ``repeat_interleave``.
     """
 
