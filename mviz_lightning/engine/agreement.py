@@ -27,9 +27,9 @@ MIXED_ROWS = (
     "examples of a batch influence one another (BatchNorm that uses batch statistics in evaluation mode, contrastive "
     "scores, attention over the batch, a table in the batch that happens to have as many rows as the batch)"
 )
-SAMPLED = "something is sampled in evaluation mode"
+SAMPLED = "the model draws random numbers in evaluation mode"
 UNSHARED = (
-    "the noise of an example depends on its place in the batch, as numbers that NumPy draws for each row do; else "
+    "the noise of an example depends on its position in the batch (for example, NumPy draws it for each row); or "
     + MIXED_ROWS
 )
 """Reasons that an error gives if outputs depend on the other rows, or on random numbers."""

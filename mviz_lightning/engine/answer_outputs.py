@@ -24,9 +24,9 @@ TRIED = 4
 """Number of rows that are evaluated with and without their answers."""
 
 LEAKS = (
-    "the logits in front of an answer change once the answer is dropped: the model sees the answer that it is asked "
-    "for, and so it does in your own training. Give the leaf that tells prompt and answer apart (token_type_ids: 0 in "
-    "the prompt, 1 in the answer)."
+    "the logits in front of an answer change once the answer is dropped: the model reads the answer that it has to "
+    "predict, also in your training. Give the leaf that separates prompt and answer (token_type_ids: 0 in the prompt, "
+    "1 in the answer)."
 )
 
 

@@ -60,7 +60,7 @@ def _message_of_outputs(trial: CallTrial, failure: FailedCall) -> str:
     """Return the message about what a call returned; empty if nothing in the outputs can be proposed."""
     heads = returned_heads(failure.outputs)
     if heads:
-        return f"{failure.reason}, and one is explained at a time. {failure.call.remedy(heads[0])}"
+        return f"{failure.reason}. Only one head can be explained at a time. {failure.call.remedy(heads[0])}"
     return trial.features(failure.call, failure.outputs) or _misplaced(trial, failure) or _of_positions(trial, failure)
 
 

@@ -80,12 +80,12 @@ def _sentence(facts: Mapping[str, str], count: int) -> str:
 def _output_advice(call: ModelCall, output: str) -> str:
     """Return advice on how to make this output the scores."""
     if call.observed:
-        return "These are the scores that your own step computes: the model does not use this input, or not yet."
+        return "Your step computes these scores, so the model does not use this input, or does not use it yet."
     if output:
         return f"To choose an output yourself, {call.advice(output)}."
     return (
         f"The model is called as {call.description} and returns no other scores. If your validation_step calls it "
-        f"differently, write that call in place of this one: {call.advice()}."
+        f"differently, replace this call by yours: {call.advice()}."
     )
 
 

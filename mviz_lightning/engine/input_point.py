@@ -59,8 +59,8 @@ class InputPoint:
             predict(module, batch)
         if not names and probe.maskable(modality) is not None:
             raise ConfigurationError(
-                f"modalities[{modality!r}]: the forward looks up other tokens than those of {path!r}, whole answers "
-                f"behind them for example, so outputs are not derived by its words. {OTHERWISE}"
+                f"modalities[{modality!r}]: the forward embeds other tokens than those of {path!r} (for example whole "
+                f"answers after them), so outputs have no derivative with respect to its words. {OTHERWISE}"
             )
         if not names:
             raise ConfigurationError(

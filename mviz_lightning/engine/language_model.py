@@ -24,20 +24,20 @@ POSITIONS, MASK = "position_ids", "attention_mask"
 """Arguments of transformers' models."""
 
 OTHER_POSITIONS = (
-    "the model returns {logits} logits a row for {ids} tokens: where it puts several features in the place of one "
-    "placeholder, nothing tells behind which of them an answer begins. Give ids with a placeholder for each feature, "
-    "as the processors of transformers do, or pass predict=, a function (module, batch) -> (B, C), the logits of a few "
-    "answers behind the prompt."
+    "the model returns {logits} logits per row for {ids} tokens: one placeholder becomes several features, so the "
+    "start of an answer cannot be located. Give ids with a placeholder for each feature, as the processors of "
+    "transformers do, or pass predict=, a function (module, batch) -> (B, C), the logits of a few answers at the end "
+    "of the prompt."
 )
 
 VIRTUAL = (
-    "the model is fine-tuned by virtual tokens in front of the text, which rebuilt texts do not have. Use LoRA, or "
-    "pass predict=, a function (module, batch) -> (B, C), the logits of a few answers behind the prompt."
+    "the model is fine-tuned with virtual tokens in front of the text, which rebuilt texts do not have. Use LoRA, or "
+    "pass predict=, a function (module, batch) -> (B, C), the logits of a few answers at the end of the prompt."
 )
 
 LISTED = (
-    "the model takes {path!r}, a list that belongs to no modality, and nothing tells to which examples its entries "
-    "belong. Give a tensor with an entry for each item: torch.tensor(batch[{path!r}])."
+    "the model takes {path!r}, a list that belongs to no modality, and it is unknown which example each entry belongs "
+    "to. Give a tensor with an entry for each item: torch.tensor(batch[{path!r}])."
 )
 
 

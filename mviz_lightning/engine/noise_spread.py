@@ -40,6 +40,4 @@ def noise_line(size: float, draws: int) -> str:
     line = f"the model draws random numbers: its outputs vary by {size:.1%} of their spread from one draw to another"
     if draws > 1:
         return f"{line}; they are averaged over {draws} draws, each with the same noise in all rows"
-    return (
-        f"{line}; all rows get the noise of one draw. draws=8 averages over several, which takes as many times the rows"
-    )
+    return f"{line}; all rows get the noise of one draw. draws=8 averages over 8 draws and takes 8 times the rows"

@@ -98,7 +98,7 @@ def modalities_without_effect(
     return facts | {name: CUT_OFF for name in constant if _is_cut_off(found, probe, name)}
 
 
-SWAPPED = "swapping {} among {} examples leaves the scores the same to the last bit"
+SWAPPED = "swapping {} among {} examples leaves the scores bit-identical"
 CUT_OFF = "no operation leads from {} to the scores"
 
 

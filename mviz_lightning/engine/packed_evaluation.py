@@ -26,8 +26,8 @@ WORTHWHILE = 2
 SAID = "each item and the tokens up to it, whose texts follow in one packed row"
 
 LINE = (
-    "rows that share an item are packed: {computed} of {asked} tokens were computed so far, beside a few rows that are "
-    "evaluated plainly to check it"
+    "rows that share an item are packed: {computed} of {asked} tokens were computed so far, besides a few rows that "
+    "are evaluated unpacked as a check"
 )
 
 

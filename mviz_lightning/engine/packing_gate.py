@@ -27,11 +27,11 @@ these are 0.001, and 0.038 or more.
 """
 
 OTHER_TOKENS = "its forward has no arguments 'attention_mask' and 'position_ids'"
-RETOLD = "your step makes arguments from its tokens"
+RETOLD = "your step computes arguments from its tokens"
 OTHER_TEXT = "{path!r} belongs to the text, but has no entry for each token"
-ATTENTION = "its attention {name!r} takes no mask of all pairs of tokens"
-NO_TEXT = "no text goes on behind an item"
-BIDIRECTIONAL = "its items see the text behind them"
+ATTENTION = "its attention {name!r} does not accept a mask of all pairs of tokens"
+NO_TEXT = "no text follows an item"
+BIDIRECTIONAL = "its items attend to the text after them"
 
 
 def reason_against_packing(language: LanguageModel, probe: Probe, query: Query) -> str:

@@ -69,7 +69,7 @@ def refuse_placeholders(module: nn.Module, probe: Probe) -> None:
                 raise NotMeasurableError(
                     f"modalities[{name!r}]: the leaf {path!r} holds the placeholder token {found} "
                     f"({placeholders[found]} of the model's config). It stands for a part of another modality, so text "
-                    "and picture of different examples do not fit together. Allowed are ids (B, T) of whole numbers, "
+                    "and picture of different examples cannot be combined. Allowed are ids (B, T) of whole numbers, "
                     "which are rebuilt with the placeholders of another example; give the tokenizer's input_ids."
                 )
 

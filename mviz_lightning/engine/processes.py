@@ -30,7 +30,7 @@ class LostProcessError(BaseException):
 
 
 LOST = (
-    "the monitor lost touch with another process of this training, which died or did not answer in time, so the "
+    "the monitor cannot reach another process of this training: it died, or did not answer within the timeout. The "
     "training ends. The cause is in the log of the process that ended first. What failed here: {}"
 )
 """Message where a collective fails."""

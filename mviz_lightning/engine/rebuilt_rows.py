@@ -14,17 +14,17 @@ TRIED = 4
 
 REMEDY = (
     "Name the leaves with an entry for each item with their modality, {{{name!r}: [{values!r}, ...]}}, give the "
-    "tokenizer, Modality({ids!r}, decode=tokenizer), and let it truncate nothing."
+    "tokenizer, Modality({ids!r}, decode=tokenizer), and call it with truncation=False."
 )
 
 PADDED = (
-    "Rows beside others are padded: read the outputs at each row's own last token, where predict= reads them, and give "
-    "the mask to the model."
+    "In a batch, rows are padded: give the mask to the model, and if predict= reads the last token, let it read each "
+    "row's own last token."
 )
 
 MOVING = (
-    "the outputs have a position for each token of {ids!r}, and tokens stand elsewhere once a text gets the items of "
-    "another example."
+    "the outputs have a position for each token of {ids!r}, and tokens change position when a text gets another "
+    "example's items."
 )
 
 UNLABELLED = (
@@ -33,11 +33,14 @@ UNLABELLED = (
 )
 
 UNNAMED = (
-    "Leave predict= and target= out where they are given: then the answers in {labels!r} are scored. The language "
-    "model must be an attribute of the module, with {ids!r} and {media[0]!r} among the names of its arguments."
+    "Remove predict= and target=, if given: then the answers in {labels!r} are scored. The language model must be an "
+    "attribute of the module, with {ids!r} and {media[0]!r} among the names of its arguments."
 )
 
-ELSE = "Else pass predict=, a function (module, batch) -> (B, C), the logits of a few answers at the end of the prompt."
+ELSE = (
+    "Otherwise pass predict=, a function (module, batch) -> (B, C), the logits of a few answers at the end of the "
+    "prompt."
+)
 
 
 def check_rebuilt_rows(evaluator: Evaluator, probe: Probe) -> None:
@@ -65,7 +68,7 @@ def check_rebuilt_rows(evaluator: Evaluator, probe: Probe) -> None:
         raise NotMeasurableError(f"{failure}. {_remedy(found)}") from error
     if not agree(together, alone):
         raise NotMeasurableError(
-            f"a rebuilt text gives other outputs alone than beside others. {PADDED} Else: {_remedy(found)}"
+            f"a rebuilt text gives other outputs alone than in a batch. {PADDED} Otherwise: {_remedy(found)}"
         )
 
 

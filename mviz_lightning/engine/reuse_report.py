@@ -38,7 +38,7 @@ def try_reuse(evaluator: Evaluator, probe: Probe) -> float:
 def reused(evaluator: Evaluator, probe: Probe) -> str:
     """Return the names of the submodules that run once for every distinct input of a modality, for a message."""
     if not evaluator.reuse or evaluator.all_pairs is not None:
-        return "all of it" if evaluator.reuse else "nothing, as reuse=False asks for"
+        return "all of it" if evaluator.reuse else "nothing (reuse=False)"
     if evaluator.packing.said:
         return evaluator.packing.said
     closed = evaluator.packing.closed
@@ -64,7 +64,7 @@ def fusion_share(evaluator: Evaluator, probe: Probe) -> float:
 
 def _listed(plan: Plan | None) -> str:
     if plan is None:
-        return "nothing, since no submodule was seen to depend on one modality alone"
+        return "nothing, since no submodule depends on one modality alone in the trace"
     named, more = plan.modules[:LISTED_MODULES], len(plan.modules) - LISTED_MODULES
     return ", ".join(named) + (f" and {more} more" if more > 0 else "")
 

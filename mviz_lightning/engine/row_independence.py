@@ -31,7 +31,7 @@ FEWEST_TRIED = 4
 TRIAL_EXAMPLES = 16
 """Number of examples on which the model is tried: enough to see an influence, few enough for any memory."""
 
-KEPT = "the model keeps something of one forward for the next"
+KEPT = "the model stores state between forwards"
 """Reason that an error gives if outputs depend on earlier forwards."""
 
 ALL_PAIRS = (
@@ -174,7 +174,7 @@ class _Trial:
         if fewer > HELPED * wrong.size or draws > MOST_DRAWS:
             return ADVICE
         return (
-            f"{ADVICE} Or average the outputs over many draws: pass draws={draws}, which takes as many times the rows."
+            f"{ADVICE} Or average the outputs over many draws: pass draws={draws}, which takes {draws} times the rows."
         )
 
 

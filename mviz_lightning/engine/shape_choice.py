@@ -131,8 +131,8 @@ def _recombined(aligned: Query) -> Query:
 
 def _unpadded(size: float) -> str:
     return (
-        "examples are evaluated beside examples of their own shape, as your batches pad them or not at all: padded to "
-        f"the largest, their outputs {_differ(size)}"
+        "examples are evaluated in groups of equal shape, without further padding: padded to the largest, their "
+        f"outputs {_differ(size)}"
     )
 
 

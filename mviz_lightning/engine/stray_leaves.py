@@ -84,10 +84,10 @@ def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) ->
     keeps = " Replace every ... by the value that you pass now." if any("=..." in line for line in lines) else ""
     facts += [f"In the batch, {', '.join(seen)}."] if seen else []
     facts += [f"A traced forward does not show whether {', '.join(hidden)}."] if hidden else []
-    verbs = ("belongs", "travels") if len(strays) == 1 else ("belong", "travel")
+    verbs = ("belongs", "is") if len(strays) == 1 else ("belong", "are")
     return (
-        f"the outputs depend on {', '.join(map(repr, written))}, which {verbs[0]} to no modality and {verbs[1]} with "
-        f"{schema.names[0]!r}. {' '.join(facts)} Pass {', or '.join(lines)}.{keeps}"
+        f"the outputs depend on {', '.join(map(repr, written))}, which {verbs[0]} to no modality and {verbs[1]} "
+        f"swapped together with {schema.names[0]!r}. {' '.join(facts)} Pass {', or '.join(lines)}.{keeps}"
     )
 
 

@@ -125,7 +125,7 @@ class RecipeWriter:
         if isinstance(node, Leaf):
             keys = node.keys
             if self.record.schema.is_of_one_example(keys):
-                raise NotRepeatableError(f"{self.record.code(keys)} is of one example alone")
+                raise NotRepeatableError(f"{self.record.code(keys)} belongs to one example alone")
             return lambda run: tree.get(run.batch, keys)
         if isinstance(node, Held) and self.learned:
             owner, attribute = node.owner, node.attribute
@@ -137,7 +137,7 @@ class RecipeWriter:
     def _operation(self, node: Computed) -> RecipeStep:
         self._operations += 1
         if self._operations > MOST_OPERATIONS:
-            raise NotRepeatableError(f"more than {MOST_OPERATIONS} operations stand outside modules")
+            raise NotRepeatableError(f"more than {MOST_OPERATIONS} operations are outside modules")
         write = _Arguments(self, node.after, sized=node.name in SIZED)
         function, keys, (positional, named) = node.function, node.keys, node.arguments
         usual = {name: value for name, value in named.items() if _is_default(function, name, value)}
@@ -219,7 +219,9 @@ class _Arguments:
 
     def _tensor(self, node: Node) -> RecipeStep:
         if self.after and isinstance(node, Computed) and not node.learned:
-            raise NotRepeatableError("values left PyTorch before the call, which may be among its arguments")
+            raise NotRepeatableError(
+                "values were converted from tensors before the call, and may be among its arguments"
+            )
         return self.writer._node(node)
 
     def _constant(self, value: Any) -> RecipeStep:
@@ -234,7 +236,7 @@ class _Arguments:
 
     def _number(self, value: float) -> RecipeStep:
         if isinstance(value, float) and (value in self.writer.numbers or self.after):
-            raise NotRepeatableError(f"the number {value:g} may be another one at the next validation")
+            raise NotRepeatableError(f"the number {value:g} may change at the next validation")
         if self.sized and value == self.writer.record.count:
             return lambda run: run.count
         return lambda _: value

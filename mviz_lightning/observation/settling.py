@@ -168,7 +168,7 @@ def settled_head(
     """Return what a step shows about one head; arguments and errors as for :func:`settle`."""
     record, step = seen.record, seen.step
     if record is None:
-        raise RuntimeError("the step gave no scores away.")
+        raise RuntimeError("the step passed no scores to a loss or a metric.")
     if is_doubtful(head):
         raise wording.refusal(wording.doubtful(head, record))
     _require_usable(head, record)

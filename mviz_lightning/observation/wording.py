@@ -42,8 +42,8 @@ def asked(heads: Sequence[ObservedHead], record: StepRecord) -> str:
     """Return the question which of several scores for one label is the prediction."""
     places = "\n".join(f"  {_scores(head, record)}" for head in heads)
     return (
-        f"{len(heads)} outputs are compared with the same labels, and nothing tells which of them is the prediction:\n"
-        f"{places}\nGive the prediction to a torchmetric in your step, or say which it is{offer(heads[0], record)}"
+        f"{len(heads)} outputs are compared with the same labels, and it is unclear which one is the prediction:\n"
+        f"{places}\nGive the prediction to a torchmetric in your step, or choose one{offer(heads[0], record)}"
     )
 
 
@@ -60,9 +60,9 @@ def in_parts(heads: Sequence[ObservedHead], record: StepRecord) -> str:
 def doubtful(head: ObservedHead, record: StepRecord) -> str:
     """Return the question whether scores that meet a leaf in an unclear operation are the prediction."""
     return (
-        f"your step has {_scores(head, record)} and {_target(head, record)} meet in {head.event.name}, and no "
-        "loss or metric of PyTorch or torchmetrics tells what they are. If these are the scores, say "
-        f"so{offer(head, record)}"
+        f"your step combines {_scores(head, record)} and {_target(head, record)} in {head.event.name}; no loss or "
+        "metric of PyTorch or torchmetrics shows what they are. If "
+        f"{_scores(head, record)} holds the scores, give it{offer(head, record)}"
     )
 
 
@@ -71,9 +71,7 @@ def unseen(record: StepRecord) -> str:
     found = offered_rows(record)
     leaves = ", ".join(path for path in record.schema.unowned if path != record.schema.target)
     where = f" If one of the leaves {leaves} holds the labels, name it as the target too." if leaves else ""
-    return (
-        found and f"\nYour step computes rows from all modalities.{where} If they are scores, say so:{OFFERED}{found}"
-    )
+    return found and f"\nYour step computes rows from all modalities.{where} If they are scores, pass:{OFFERED}{found}"
 
 
 def without_rows(head: ObservedHead, record: StepRecord) -> str:
@@ -83,9 +81,9 @@ def without_rows(head: ObservedHead, record: StepRecord) -> str:
     if views:
         return (
             f"{head.event.name} is given scores of shape {shape} and targets that differ within each of {record.count} "
-            f"examples, so that nothing tells which {views[0].count} rows belong to an example. Say so: where they "
-            f"follow one another{offer(head, record, views[0].code)}\nand where a block of all examples follows "
-            f"another{offer(head, record, views[1].code)}"
+            f"examples, so it is unknown which {views[0].count} rows belong to an example. Choose one of two orders.\n"
+            f"The rows of an example follow one another{offer(head, record, views[0].code)}\n"
+            f"A block of all examples follows another{offer(head, record, views[1].code)}"
         )
     return (
         f"{head.event.name} is given scores of shape {shape} for {record.count} examples; allowed is one row of scores "
@@ -97,17 +95,16 @@ def target_in_modality(head: ObservedHead, record: StepRecord) -> str:
     """Return why scores whose target belongs to a modality cannot be measured."""
     return (
         f"{_scores(head, record)} is compared by {head.event.name} with "
-        f"{_target(head, record)}, which modalities= names: it is an input, and no label. If it "
-        "holds the labels, leave it out of modalities=. "
-        f"Say which scores are measured, and the labels, if there are any{offer(head, record)}"
+        f"{_target(head, record)}, which modalities= names as an input, not as a label. If it holds the labels, "
+        f"remove it from modalities=. Otherwise choose the scores, and the labels if there are any{offer(head, record)}"
     )
 
 
 def depends_on_target(head: ObservedHead, record: StepRecord) -> str:
     """Return why scores that are computed from their own target cannot be measured."""
     return (
-        f"{_scores(head, record)} is computed from the labels that {head.event.name} compares it with. Say "
-        f"which scores are computed without them{offer(head, record)}"
+        f"{_scores(head, record)} is computed from the labels that {head.event.name} compares it with. "
+        f"Choose scores that are computed without them{offer(head, record)}"
     )
 
 
@@ -116,8 +113,8 @@ def disagreeing(head: ObservedHead, tried: Sequence[CheckedWay], record: StepRec
     found = "\n".join(f"  {_outcome(one)}" for one in tried)
     advice = of_picked_rows(head, record) or f" {PREDICT}."
     return (
-        f"the scores that your step gives to {head.event.name} could not be computed again for the same examples:\n"
-        f"{found}\nAllowed are scores that depend on their own example alone, up to random noise.{advice}"
+        f"the scores that your step gives to {head.event.name} could not be reproduced for the same examples:\n"
+        f"{found}\nAllowed are scores that depend only on their own example, up to random noise.{advice}"
     )
 
 
@@ -125,7 +122,7 @@ def of_picked_rows(head: ObservedHead, record: StepRecord) -> str:
     """Return the advice for scores whose rows the step picks or sorts, with a line to paste; ``""`` for others."""
     if not picked_by_step(head.root):
         return ""
-    return f" Your step picks or sorts rows; say which scores all rows have{offer(head, record)}"
+    return f" Your step picks or sorts rows; choose scores that all rows have{offer(head, record)}"
 
 
 def remedy(head: ObservedHead | None, record: StepRecord, *, mixed: bool) -> str:

@@ -165,7 +165,9 @@ def test_attention_over_the_batch_is_refused(chunk_size: int) -> None:
 @pytest.mark.parametrize("count", [1, 4, 16])
 def test_sampling_that_no_seed_repeats_is_refused(sample: Callable[[Tensor], Tensor], count: int) -> None:
     module = OnBatch(lambda _, batch: sample(batch["image"]))
-    with pytest.raises(ConfigurationError, match=r"when evaluated again .*: something is sampled in evaluation mode"):
+    with pytest.raises(
+        ConfigurationError, match=r"when evaluated again .*: the model draws random numbers in evaluation mode"
+    ):
         checked(module, pair_batch(count), call_forward)
 
 
@@ -183,7 +185,7 @@ def cached(self: OnBatch, batch: Any) -> Tensor:
 
 @pytest.mark.parametrize("function", [carrying, cached])
 def test_what_one_forward_keeps_for_the_next_is_refused(function: Callable[[Any, Any], Tensor]) -> None:
-    with pytest.raises(ConfigurationError, match="outputs after another forward .*: the model keeps something"):
+    with pytest.raises(ConfigurationError, match="outputs after another forward .*: the model stores state"):
         checked(OnBatch(function), pair_batch(16), call_forward)
 
 
@@ -234,8 +236,8 @@ def test_a_label_that_forward_reads_is_named() -> None:
     found = strays(lambda batch: batch["image"] + batch["labels"][:, None], BATCH)
     with pytest.warns(
         MonitorWarning,
-        match=r"the outputs depend on 'labels', which belongs to no modality and travels with 'image'. A traced "
-        r"forward shows that 'labels' acts with 'image'. Pass modalities=\{.image.: \[.image., .labels.\]",
+        match=r"the outputs depend on 'labels', which belongs to no modality and is swapped together with 'image'. A "
+        r"traced forward shows that 'labels' acts with 'image'. Pass modalities=\{.image.: \[.image., .labels.\]",
     ) as caught:
         warn_of_stray_leaves(*found)
     assert len(caught) == 1
@@ -244,7 +246,7 @@ def test_a_label_that_forward_reads_is_named() -> None:
 def test_several_leaves_are_named_in_one_warning() -> None:
     found = strays(lambda batch: batch["image"] * batch["id"][:, None] + batch["weight"][:, None], BATCH)
     with pytest.warns(
-        MonitorWarning, match=r"depend on 'id', 'weight', which belong to no modality and travel with 'image'"
+        MonitorWarning, match=r"depend on 'id', 'weight', which belong to no modality and are swapped together with 'image'"
     ) as caught:
         warn_of_stray_leaves(*found)
     assert len(caught) == 1

@@ -64,7 +64,7 @@ CONTAINERS = {
 @pytest.mark.parametrize(("make", "taken", "better"), CONTAINERS.values(), ids=CONTAINERS.keys())
 def test_a_modality_that_does_not_reach_the_output_is_named_with_an_output_that_all_reach(make, taken, better):
     message = said(on_batch(lambda batch: make(heads(batch))))
-    assert message.startswith("swapping 'text' among 16 examples leaves the scores the same to the last bit. ")
+    assert message.startswith("swapping 'text' among 16 examples leaves the scores bit-identical. ")
     assert f"{taken} (20, 3) of what the model returns is read as the scores, and not " in message
     assert f"{better} (20, 3)" in message
     assert message.endswith(f"pass predict=lambda module, batch: module(batch){better}.")
@@ -120,9 +120,9 @@ def test_the_line_to_paste_reads_any_batch(batch, modalities, call):
 def test_without_another_output_the_call_is_doubted():
     message = said(on_batch(lambda batch: batch["image"] @ TABLE))
     assert message == (
-        "swapping 'text' among 16 examples leaves the scores the same to the last bit. The model is called as "
-        "forward(batch=batch) and returns no other scores. If your validation_step calls it differently, write that "
-        "call in place of this one: pass predict=lambda module, batch: module(batch)."
+        "swapping 'text' among 16 examples leaves the scores bit-identical. The model is called as "
+        "forward(batch=batch) and returns no other scores. If your validation_step calls it differently, replace this "
+        "call by yours: pass predict=lambda module, batch: module(batch)."
     )
 
 
@@ -214,7 +214,7 @@ def test_only_few_examples_that_differ_are_enough_to_swap():
     text = torch.ones(200, 3)
     text[-1] = 2
     message = said(on_batch(lambda given: given["image"] @ TABLE), pair_batch(200) | {"text": text})
-    assert message.startswith("swapping 'text' among 16 examples leaves the scores the same to the last bit.")
+    assert message.startswith("swapping 'text' among 16 examples leaves the scores bit-identical.")
 
 
 @pytest.mark.parametrize("name", ["a gate that is still closed", "a head that is still 0, of several outputs"])
@@ -223,7 +223,7 @@ def test_once_a_model_is_trained_weights_that_are_still_0_are_no_excuse(name):
     probe = probe_of(batch)
     call = choose_call(module.eval(), probe.schema, batch, None)
     silent = "'image'" if isinstance(module, Gated) else "'image' or 'text'"
-    with pytest.warns(MonitorWarning, match=f"swapping {silent} among 16 examples leaves the scores the same"):
+    with pytest.warns(MonitorWarning, match=f"swapping {silent} among 16 examples leaves the scores bit-identical"):
         warn_of_outputs(Evaluator(module, call.predict), probe, call, named, trained=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -125,7 +125,10 @@ def test_clip_is_measured_without_a_line_whichever_modality_is_declared_first() 
 def test_heads_of_which_none_comes_first_are_asked_for() -> None:
     module = seeded(lambda: layout(LayoutLMv3ForQuestionAnswering)).eval()
     message = refusal(module, PAGES, PAGE_MODALITIES)
-    assert '["start_logits"] and ["end_logits"] are heads of their own, and one is explained at a time' in message
+    assert (
+        '["start_logits"] and ["end_logits"] are heads of their own. Only one head can be explained at a time'
+        in message
+    )
     assert torch.equal(pasted(message)(module, PAGES), module(**PAGES).start_logits)
     both = QuestionAnsweringModelOutput(start_logits=floats(5, 7), end_logits=floats(5, 7))
     with pytest.raises(Exception, match="are heads of their own. Pass predict="):

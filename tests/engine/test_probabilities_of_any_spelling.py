@@ -14,7 +14,7 @@ from mviz_lightning import explain
 from mviz_lightning.functional.outputs import has_bare_bounds, sums_to_percent
 
 RETURNED = "the model returns probabilities ("
-SPARSE = "exactly 0 or 1 beside none that are nearly so"
+SPARSE = "exactly 0 or 1 but never close to it"
 
 
 def alike(found: Any, expected: Any, tolerance: float = 2e-6) -> bool:

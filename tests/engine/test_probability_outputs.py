@@ -311,7 +311,7 @@ def test_what_is_certain_is_cut_off_and_finite() -> None:
 def test_saturated_probabilities_are_noted() -> None:
     found = report(lambda logits: (50 * logits).sigmoid(), "binary", 1)
 
-    assert "of the probabilities are 0 or 1 to the last digit, their logits cut off" in found.notes
+    assert "of the probabilities are exactly 0 or 1, so their logits are cut off" in found.notes
 
 
 def test_encodings_are_reused_where_the_last_digit_of_a_probability_is_much_of_its_logit() -> None:

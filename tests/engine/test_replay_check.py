@@ -48,7 +48,7 @@ def test_where_plain_rows_round_as_much_the_replay_is_not_to_blame():
 
 @pytest.mark.parametrize("replayed", [OUTPUTS + 0.01, OUTPUTS * torch.inf])
 def test_where_plain_rows_do_not_agree_the_model_is_refused(replayed):
-    with pytest.raises(ConfigurationError, match="when evaluated again .*: something is sampled"):
+    with pytest.raises(ConfigurationError, match="when evaluated again .*: the model draws random numbers"):
         check_replay(noisy(OUTPUTS, 0.1), ROWS, replayed, None)
     with pytest.raises(ConfigurationError, match="in other batches .*: examples of a batch influence one another"):
         check_replay(lambda rows: OUTPUTS[rows] + OUTPUTS[rows].mean(0), ROWS, replayed, None)

@@ -134,12 +134,12 @@ def test_what_is_reused_is_said_in_words() -> None:
     probe = probe_of(BATCH)
     assert reused(evaluator(Late()), probe) == "image, text"
     assert reused(evaluator(mixing), probe) == ", ".join(f"image.parts.{k}" for k in range(6)) + " and 3 more"
-    assert reused(evaluator(Late(), reuse=False), probe) == "nothing, as reuse=False asks for"
+    assert reused(evaluator(Late(), reuse=False), probe) == "nothing (reuse=False)"
     everything = evaluator(nn.Identity(), all_pairs=lambda module, batch: batch["image"] @ batch["text"].T)
     assert reused(everything, probe) == "all of it"
     whole = Late(fuse=nn.Identity())
     whole.forward = lambda image, text: image[:, :3] * text
-    assert reused(evaluator(whole), probe) == "nothing, since no submodule was seen to depend on one modality alone"
+    assert reused(evaluator(whole), probe) == "nothing, since no submodule depends on one modality alone in the trace"
 
 
 def test_masked_inputs_are_inputs_of_their_own() -> None:
@@ -295,7 +295,9 @@ class Sampling(nn.Module):
 
 def test_of_a_model_that_samples_the_replay_is_not_to_blame() -> None:
     asking, probe = evaluator(Late(image=Sampling())), probe_of(BATCH)
-    with pytest.raises(ConfigurationError, match="when evaluated again .*: something is sampled in evaluation mode"):
+    with pytest.raises(
+        ConfigurationError, match="when evaluated again .*: the model draws random numbers in evaluation mode"
+    ):
         asking(probe, [GRID])
     assert asking.reuse
 
@@ -615,7 +617,9 @@ def test_a_small_output_is_checked_beside_a_large_one() -> None:
 
     # Only the small outputs are drawn anew.
     asking, probe = evaluator(Late(lambda image, text: image * text[:, :1], Sizes())), probe_of(BATCH)
-    with pytest.raises(ConfigurationError, match="when evaluated again .*: something is sampled in evaluation mode"):
+    with pytest.raises(
+        ConfigurationError, match="when evaluated again .*: the model draws random numbers in evaluation mode"
+    ):
         asking(probe, [GRID])
 
 

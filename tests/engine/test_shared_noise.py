@@ -359,7 +359,9 @@ def by_place(scale: float) -> OnBatch:
 
 @pytest.mark.slow
 def test_noise_that_depends_on_the_place_is_refused_with_the_number_of_draws_that_helps() -> None:
-    with pytest.raises(ConfigurationError, match=r"largest difference 0\.\d+ of .* its place in the batch") as refused:
+    with pytest.raises(
+        ConfigurationError, match=r"largest difference 0\.\d+ of .* its position in the batch"
+    ) as refused:
         check_independence(Evaluator(by_place(0.05), call_forward), PROBE)
     draws = int(str(refused.value).split("pass draws=")[1].split(",")[0])
     evaluator = Evaluator(by_place(0.05), call_forward, draws=draws)

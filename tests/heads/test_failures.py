@@ -44,7 +44,7 @@ def compares_batches(model: Any, data: Any) -> Tensor:
 @pytest.mark.parametrize(
     ("loss", "why"),
     [
-        (reconstructs, "which modalities= names: it is an input, and no label"),
+        (reconstructs, "which modalities= names as an input, not as a label"),
         (multiplies, "is computed from the labels"),
         (compares_batches, "the same examples gave other outputs without 8 of the others"),
     ],

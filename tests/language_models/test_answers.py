@@ -191,7 +191,7 @@ def test_a_model_that_sees_the_answer_it_is_asked_for_is_refused() -> None:
         answers_of(model, probe, SessionConfig(modalities_of(family))),
         replace(probe, leaves=leaves),
     )
-    with pytest.raises(NotMeasurableError, match="change once the answer is dropped: the model sees the answer"):
+    with pytest.raises(NotMeasurableError, match="change once the answer is dropped: the model reads the answer"):
         check_dropped_answers(Evaluator(model, answers.predict), answers.language, answers.texts(blind_to_types))
 
 
@@ -255,7 +255,7 @@ def test_whole_answers_are_those_of_the_processors_own_sentences(side: str) -> N
     assert found["total/image"] > 0.3
     assert session.class_names == [f"answer is {answer}" for answer in sorted(ANSWERS, key=VOCABULARY.__getitem__)]
     said = "".join(session.remarks.pop_lines())
-    assert "the mean log-likelihood of a token of 5 whole answers behind the prompt ('answer is red', " in said
+    assert "the mean log-likelihood per token of 5 whole answers after the prompt ('answer is red', " in said
     assert "which are the answers of 100% of the examples, since all answers begin with 1 token; a row takes 5" in said
 
 
@@ -288,7 +288,7 @@ def test_own_answers_are_those_of_the_processors_own_captions(side: str) -> None
     assert "score" not in found
     assert set(session.keys) == found.keys()
     said = "".join(session.remarks.pop_lines())
-    assert "log-likelihood of a token of each example's own answer, since swapping the text changes 0% of the" in said
+    assert "log-likelihood per token of each example's own answer, since swapping the text changes 0% of the" in said
     assert session.class_names == ["log-likelihood of the own answer"]
 
 
@@ -305,7 +305,9 @@ def test_a_blind_captioner_loses_nothing_and_recognises_no_picture() -> None:
 def test_the_alarm_reads_the_nats_of_own_answers(sees: bool, state: State, tmp_path: Path) -> None:
     module, monitor = captioner(blind=not sees), MultimodalMonitor(NAMED, **SIZES)
     alarm = UnimodalCollapse(expected=["image"])
-    with nullcontext() if sees else pytest.warns(CollapseWarning, match=r"image: collapsed(?s:.*)0.00\d nats a token"):
+    with (
+        nullcontext() if sees else pytest.warns(CollapseWarning, match=r"image: collapsed(?s:.*)0.00\d nats per token")
+    ):
         Trainer(callbacks=[monitor, alarm], default_root_dir=tmp_path, accelerator="cpu", **QUIET).validate(
             module, loader(of="captions"), verbose=False
         )
@@ -320,7 +322,7 @@ def labelled_as_a_whole() -> dict[str, Tensor]:
 
 
 def test_texts_that_are_labelled_as_a_whole_are_asked_for_the_start_of_answers() -> None:
-    with pytest.raises(ConfigurationError, match=r"all tokens of 'labels' count as the answer.*answer_start="):
+    with pytest.raises(ConfigurationError, match=r"'labels' labels all tokens.*answer_start="):
         explain(Answering(), [labelled_as_a_whole()], modalities=NAMED, **FEW)
 
 

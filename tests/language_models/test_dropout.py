@@ -69,7 +69,9 @@ def test_hidden_words_leave_placeholders_and_answers(family: Family) -> None:
 def test_answers_that_nothing_marks_are_not_hidden() -> None:
     family = FAMILIES["LLaVA"]
     batch = {name: leaf for name, leaf in family.batch(single_questions(family)).items() if name != "labels"}
-    with pytest.raises(ConfigurationError, match="nothing tells where the answers begin in 'text', which must not be"):
+    with pytest.raises(
+        ConfigurationError, match="the start of the answers in 'text' is unknown, and answers must not be"
+    ):
         dropped(family, batch, "image")
 
 

@@ -285,5 +285,5 @@ def test_an_example_without_its_like_is_not_explained() -> None:
     family = FAMILIES["LLaVA"]
     asked = [Question(" is ".join(["{}"] * count) + " red two", [family.item(0)] * count) for count in (1, 1, 2)]
     probe = replace(probe_of(family, asked), groups=torch.tensor([[0, 1]]))
-    with pytest.raises(RuntimeError, match="no example with as many pictures or sounds as example 2 is recombined"):
+    with pytest.raises(RuntimeError, match="no recombined example has as many pictures or sounds as example 2"):
         ProbeContext(probe, "multiclass", GridDesign(2), range(3)).group(2)

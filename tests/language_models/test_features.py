@@ -41,5 +41,5 @@ def test_likelihoods_of_answers_have_no_features() -> None:
     probe = answers.texts(probe_of(FAMILY, single_questions(FAMILY))).answered
     context = ProbeContext(probe, "regression", GridDesign(2), range(4))
     evaluator = Evaluator(FAMILY.own_model(), OwnAnswers(answers.language, answers.finder))
-    with pytest.raises(ConfigurationError, match="the output is the likelihood .* Leave this explainer out"):
+    with pytest.raises(ConfigurationError, match="the output is the likelihood .* Remove this explainer"):
         FeatureEvaluators(context, evaluator).of(MultimodalRepresentation())

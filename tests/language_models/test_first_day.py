@@ -141,7 +141,7 @@ def test_texts_without_labels_are_asked_for_them() -> None:
 
 def test_labels_without_ignored_tokens_are_asked_for_the_start_of_answers() -> None:
     whole = [batch | {"labels": batch["input_ids"].clone()} for batch in BATCHES]
-    with pytest.raises(ConfigurationError, match="all tokens of 'labels' count as the answer"):
+    with pytest.raises(ConfigurationError, match="'labels' labels all tokens"):
         session_of(whole)
     told = session_of(whole, modalities=with_start(answer_start=2))
     assert told.class_names == session_of(BATCHES).class_names == ["token 9", "token 10", "token 11"]
@@ -197,7 +197,7 @@ class Expanding(OwnModel):
 
 def test_logits_that_are_not_by_token_are_refused() -> None:
     batches = [{key: leaf if key == "image" else leaf[:, 2:] for key, leaf in batch.items()} for batch in BATCHES]
-    with pytest.raises(NotMeasurableError, match=r"^the model returns 8 logits a row for 6 tokens"):
+    with pytest.raises(NotMeasurableError, match=r"^the model returns 8 logits per row for 6 tokens"):
         session_of(batches, Expanding())
 
 
@@ -241,9 +241,12 @@ def test_a_first_batch_without_items_is_waited_over() -> None:
 
 def test_masks_that_mark_padding_are_asked_for() -> None:
     marked = [less | {"pad_mask": batch["mask"] == 0} for less, batch in zip(without("mask"), BATCHES, strict=True)]
-    with pytest.raises(ConfigurationError, match=r"say so: Modality\('input_ids', padding_mask='pad_mask'\)"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"looks like a padding mask; give it as one: Modality\('input_ids', padding_mask='pad_mask'\)",
+    ):
         session_of(marked)
-    with pytest.raises(ConfigurationError, match=r"If it marks padding, say so: .* padding_mask='pad_mask'\)"):
+    with pytest.raises(ConfigurationError, match=r"If it is True at padding, give .* padding_mask='pad_mask'\)"):
         session_of(marked, modalities=with_start(mask="pad_mask"))
 
 
@@ -258,7 +261,7 @@ def test_the_mask_in_a_tuple_is_known_by_its_values(text: str | list[str]) -> No
 
 def test_positions_of_three_axes_are_refused_as_positions() -> None:
     places = torch.arange(9).expand(3, 8, 9)
-    with pytest.raises(ConfigurationError, match="'position_ids' holds positions.*Leave it out of the batch"):
+    with pytest.raises(ConfigurationError, match="'position_ids' contains positions.*Remove it from the batch"):
         session_of([batch | {"position_ids": places[:, :, : batch["mask"].shape[1]]} for batch in BATCHES])
 
 

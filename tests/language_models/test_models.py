@@ -121,7 +121,7 @@ class Neighbours(OwnModel):
 def test_rows_that_give_other_logits_alone_are_refused() -> None:
     model = Neighbours()
     probe = own_probe(model, own_batch(OWN_TEXTS, torch.randn(3, 4)))
-    with pytest.raises(NotMeasurableError, match="other outputs alone than beside others"):
+    with pytest.raises(NotMeasurableError, match="other outputs alone than in a batch"):
         check_rebuilt_rows(evaluator_of(model), probe)
 
 

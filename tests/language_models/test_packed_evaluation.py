@@ -56,7 +56,7 @@ def test_items_that_see_the_text_are_evaluated_plainly(kind: Callable[..., Any])
     assert same(evaluator(probe, [GRID])[0], replace(evaluator, reuse=False)(probe, [GRID])[0])
     assert evaluator.packing.closed == BIDIRECTIONAL
     assert reused(evaluator, probe).endswith(
-        "(the texts of an item are not packed, since its items see the text behind them)"
+        "(the texts of an item are not packed, since its items attend to the text after them)"
     )
     assert evaluator.reuse
 

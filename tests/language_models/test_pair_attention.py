@@ -93,7 +93,7 @@ def test_attention_that_cannot_be_changed_is_not_packed(monkeypatch: pytest.Monk
         if hasattr(child, "set_attn_implementation"):
             monkeypatch.setattr(child, "set_attn_implementation", lambda _: None)
     flash(probe, [GRID])
-    assert flash.packing.closed == "its attention 'by_padding' takes no mask of all pairs of tokens"
+    assert flash.packing.closed == "its attention 'by_padding' does not accept a mask of all pairs of tokens"
 
 
 def narrowed(evaluator: Evaluator) -> Evaluator:

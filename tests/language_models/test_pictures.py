@@ -192,7 +192,7 @@ def test_tiles_without_the_whole_picture_are_not_explained(family: Family) -> No
     values = probe.leaves["pixel_values"]
     broken = replace(probe, leaves={**probe.leaves, "pixel_values": values.flip(-4)[..., 1:, :, :, :]})
     said = set[str]()
-    with pytest.warns(MonitorWarning, match="image is not explained. 'pixel_values' holds pictures in tiles that are"):
+    with pytest.warns(MonitorWarning, match="image is not explained. 'pixel_values' has pictures in tiles that are"):
         assert list(modality_types_of(broken, said)) == ["text"]
     assert list(modality_types_of(broken, said)) == ["text"]  # said once: a second warning would be an error
 

@@ -142,7 +142,7 @@ def test_a_step_that_shows_no_logits_is_named() -> None:
     session = prepared(module, lambda module, batch: None)
     assert "agreement" not in session.run().values
     assert "agreement" not in session.keys
-    assert "no module gives <lambda> logits of every token" in "".join(session.remarks.pop_lines())
+    assert "no module returns logits of every token to <lambda>" in "".join(session.remarks.pop_lines())
 
 
 def sentences_with(further: int) -> dict[str, Tensor]:
@@ -158,7 +158,7 @@ def sentences_with(further: int) -> dict[str, Tensor]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("further", "factor", "said"),
-    [(0, 1.0, ""), (24, 1.0, "it counts 8 labelled tokens behind the first answers"), (0, 3.0, "label smoothing")],
+    [(0, 1.0, ""), (24, 1.0, "it includes 8 labelled tokens after the first answers"), (0, 3.0, "label smoothing")],
 )
 def test_a_loss_of_other_tokens_than_the_answers_that_are_read_is_named(further: int, factor: float, said: str) -> None:
     def reweighted(_: nn.Module, args: Any, found: Any) -> None:

@@ -242,7 +242,7 @@ def test_two_heads_for_one_label_are_asked_about() -> None:
         deeper = m.image_net(b["image"]) + m.text_net(b["text"])
         return functional.cross_entropy(z, b["y"]) + functional.cross_entropy(deeper, b["y"])
 
-    with pytest.raises(ConfigurationError, match="nothing tells which of them is the prediction"):
+    with pytest.raises(ConfigurationError, match="it is unclear which one is the prediction"):
         run(step)
 
 

@@ -128,7 +128,7 @@ def paired(net: Any, batch: Any) -> Tensor:
 
 
 def test_rows_with_several_labels_are_asked_for_and_the_answer_can_be_pasted():
-    with pytest.raises(ConfigurationError, match="nothing tells which 3 rows belong to an example") as raised:
+    with pytest.raises(ConfigurationError, match="it is unknown which 3 rows belong to an example") as raised:
         explain(Net(), batches(), step=paired, **SETTINGS)
     lines = re.findall(r"^    predict=(lambda .*?)(?:, task=\"multiclass\")?$", str(raised.value), re.MULTILINE)
     assert len(lines) == 2
