@@ -31,16 +31,16 @@ EvaluatorOf: TypeAlias = Callable[[Predict], Evaluator]
 """Makes the evaluator that calls the model in one way."""
 
 UNCOMPARED = (
-    "no module gives {step} logits of every token (it may generate, or keep the last ones), so the answers that the "
-    "monitor reads are not compared with those of your own step"
+    "no module returns logits of every token to {step} (it may generate, or keep only the last ones), so the monitor's "
+    "reading of answers is not compared with your step"
 )
 """Line of the log where the step shows no logits to compare with."""
 
 DIFFERENT = (
-    "the logits that {step} computes at the answers could not be computed again for the same examples:\n{found}\n"
-    "Allowed are logits that depend on their own example alone, and arguments that are made from the batch. Pass "
-    "predict=, a function (module, batch) -> (batch, outputs) tensor, that returns the logits of a few answers behind "
-    "the prompt."
+    "the logits that {step} computes at the answers could not be reproduced for the same examples:\n{found}\n"
+    "Allowed are logits that depend only on their own example, and arguments that are made from the batch. Pass "
+    "predict=, a function (module, batch) -> (batch, outputs) tensor, that returns the logits of a few answers at the "
+    "end of the prompt."
 )
 
 

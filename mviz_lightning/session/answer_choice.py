@@ -50,9 +50,9 @@ def doubts_of_first_tokens(answers: Sequence[tuple[int, ...]], tokens: Sequence[
     if len(tokens) < FEWEST:
         return f"all answers begin with {len(tokens)} token"
     if len(covered) < COVERED * len(known):
-        return f"{len(tokens)} first tokens begin {len(covered) / len(known):.0%} of the answers"
+        return f"{len(tokens)} first tokens cover {len(covered) / len(known):.0%} of the answers"
     if usual < TOLD_APART * len(covered):
-        return f"first tokens tell {usual / len(covered):.0%} of the answers apart"
+        return f"first tokens distinguish {usual / len(covered):.0%} of the answers"
     return ""
 
 
@@ -79,7 +79,7 @@ def doubts_of_whole_answers(answers: Sequence[tuple[int, ...]], candidates: Sequ
     own = sum(answer in candidates for answer in known)
     if len(candidates) < FEWEST:
         return f"{len(candidates)} answer has up to {LONGEST} tokens"
-    return f"{len(candidates)} answers are those of {own / len(known):.0%}" if own < KNOWN * len(known) else ""
+    return f"{len(candidates)} answers cover {own / len(known):.0%} of the examples" if own < KNOWN * len(known) else ""
 
 
 def varied_prompts(prompts: Sequence[tuple[int, ...]], groups: Tensor) -> float:

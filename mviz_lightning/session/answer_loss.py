@@ -17,11 +17,11 @@ SAME = 0.01
 """Largest difference of the two losses, as a fraction of the step's, that rounding and 16 bits explain."""
 
 OTHER_LOSS = (
-    "the loss of your step is {loss:.3f} nats a token of {count} examples, and that of the answers that are read "
+    "the loss of your step is {loss:.3f} nats per token over {count} examples; the answers that the monitor reads have "
     "{own:.3f}: {why}"
 )
-FURTHER = "it counts {further} labelled tokens behind the first answers too, which are not scored"
-WEIGHTED = "it is no mean over the labelled tokens (weights, label smoothing, or a further loss)"
+FURTHER = "it includes {further} labelled tokens after the first answers, which are not scored"
+WEIGHTED = "it is not the mean over the labelled tokens (weights, label smoothing, or a further loss)"
 
 
 @dataclass(frozen=True)

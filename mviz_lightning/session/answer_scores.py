@@ -39,29 +39,31 @@ FIRST = (
 )
 
 WHOLE = (
-    "score: the mean log-likelihood of a token of {count} whole answers behind the prompt ({named}), which are "
-    "the answers of {covered:.0%} of the examples, since {why}; a row takes {count} forwards"
+    "score: the mean log-likelihood per token of {count} whole answers after the prompt ({named}), which are the "
+    "answers of {covered:.0%} of the examples, since {why}; a row takes {count} forwards"
 )
 
-ALIKE = "swapping the text changes {varied:.0%} of the prompts, so that answers could follow the items alone"
+ALIKE = "swapping the text changes {varied:.0%} of the prompts, so the items alone could determine the answers"
 """Why shares of classes would not show a model that ignores the items: these would explain all that varies."""
 
 OWN = (
-    "score: the mean log-likelihood of a token of each example's own answer, since {why}. The answer travels with "
-    "{text!r}; nats/<m> are the nats a token that it loses when m is swapped, retrieval/<m> is how often the own m "
-    "makes it likeliest"
+    "score: the mean log-likelihood per token of each example's own answer, since {why}. The answer stays with "
+    "{text!r}. nats/<m>: nats per token that the answer loses when m is swapped. retrieval/<m>: how often the "
+    "example's own m makes it likeliest"
 )
 
 VACUOUS = (
-    "the prompts and the answers in {ids!r} are the same in nearly all examples, so that swapping texts changes "
-    "nothing and the items would explain all by themselves. Measure examples with different answers."
+    "the prompts and the answers in {ids!r} are the same in nearly all examples, so swapping texts changes nothing and "
+    "the items alone would explain all of the variance. Measure examples with different answers."
 )
 """Message where even the likelihood of own answers shows nothing."""
 
-COMPLETE = "Give examples whose pictures and sounds stand in front of the first answer, and do not truncate their ends."
+COMPLETE = "Give examples whose pictures and sounds come before the first answer, and do not truncate their ends."
 """Advice where examples cannot be used."""
 
-BEHIND = "no first answer of {ids!r} stands behind all items of its text, and what follows it is dropped. " + COMPLETE
+BEHIND = (
+    "no first answer of {ids!r} comes after all items of its text, and the tokens after it are dropped. " + COMPLETE
+)
 
 OWN_NAME = "log-likelihood of the own answer"
 """Name of the output."""

@@ -35,7 +35,7 @@ from mviz_lightning.session.preparation import Preparation
 from mviz_lightning.session.saved_probe import Collected
 
 UNUSABLE = (
-    "{count} of {size} sampled examples have no answer in {path!r}, or an item behind their first answer, and are left "
+    "{count} of {size} sampled examples have no answer in {path!r}, or an item after their first answer, and are left "
     "out"
 )
 

@@ -84,7 +84,7 @@ class DealtExamples:
         request = explainer.plan(self.probe_context, [example])
         if request.derivatives or request.second_round_rows:
             raise ConfigurationError(
-                f"{explainer.name}: an explainer with one_by_one=True asks for derivatives or a second round; return "
+                f"{explainer.name}: an explainer with one_by_one=True requests derivatives or a second round; return "
                 "Request(queries) from plan(), or set one_by_one=False."
             )
         return request.queries

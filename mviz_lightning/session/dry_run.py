@@ -55,8 +55,8 @@ from mviz_lightning.session.tried_model import TriedModel
 from mviz_lightning.session.unmasked_leaves import UnmaskedLeaves
 
 UNSEEN = (
-    "no loss and no metric with scores of the model was seen in the step, so the call, the outputs and the task are "
-    "guessed from the batch and the model's forward"
+    "the step passes no scores of the model to a loss or a metric, so the call, the outputs and the task are guessed "
+    "from the batch and the model's forward"
 )
 
 

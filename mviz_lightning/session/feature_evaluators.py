@@ -16,8 +16,8 @@ TRIED = 4
 """Number of rows on which the last linear layer is searched."""
 
 LIKELIHOODS = (
-    "the output is the likelihood of answers of several tokens, which have no one vector of features. Leave this "
-    "explainer out, or have answers whose first tokens differ."
+    "the output is the likelihood of answers of several tokens, which have no single feature vector. Remove this "
+    "explainer, or use answers whose first tokens differ."
 )
 """Why there are no features."""
 

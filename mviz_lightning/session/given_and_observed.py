@@ -67,8 +67,8 @@ def _other_target(heads: Sequence[ObservedHead], main: ObservedHead, record: Ste
         return ""
     own = Speller(record.code, calls=False).tensor(main.label)
     return (
-        f"target={target!r} is no target of your step, in which {main.event.name} compares the scores with {own}. The "
-        "scores are measured against target= as you say; leave it out to measure them against your step's own target."
+        f"your step does not use target={target!r} as a target: {main.event.name} compares the scores with {own}. "
+        "target= is used; remove it to measure the scores against your step's own target."
     )
 
 
@@ -77,8 +77,8 @@ def _other_task(head: ObservedHead, task: Task | None) -> str:
     if task is None or head.task in (None, task) or head.contrastive:
         return ""
     return (
-        f"task={task!r}, and {head.event.name} in your step is that of task={head.task!r}. The outputs are read as you "
-        "say; leave task= out to follow your step."
+        f"task={task!r}, but {head.event.name} in your step belongs to task={head.task!r}. task={task!r} is used; "
+        "remove task= to follow your step."
     )
 
 
@@ -110,7 +110,7 @@ def _difference(own: Tensor, found: Tensor, head: ObservedHead) -> str:
         return ""
     return (
         f"the outputs of predict= and the scores that your step gives to {head.event.name} differ by {size:.2g} of "
-        f"their spread{_likely(own, found)}. What predict= returns is measured; leave predict= out to measure your "
+        f"their spread{_likely(own, found)}. The outputs of predict= are measured; remove predict= to measure your "
         "step's own scores."
     )
 

@@ -30,9 +30,9 @@ from mviz_lightning.session.tried_model import TriedModel
 T = TypeVar("T")
 
 TOO_FEW_KIN = (
-    "kin={kin!r} has {families} distinct entries in {examples} examples, and the proofs from raw inputs need {least}: "
-    "without them only modalities named in UnimodalCollapse(expected=[...]) can be called collapsed. Give a leaf with "
-    "more entries, or leave kin out"
+    "kin={kin!r} has {families} distinct entries in {examples} examples, and the proofs from raw inputs need {least} "
+    "or more. Without them, an alarm can only name modalities in UnimodalCollapse(expected=[...]). Give a leaf with "
+    "more distinct entries, or remove kin="
 )
 """Line of the log if all examples belong to a few groups of kin."""
 
@@ -101,8 +101,8 @@ class LabelledSession(AnsweringSession):
             self._tell_of_few_kin(probe)
             if found.target is not None and len(probe.schema.names) >= MANY_MODALITIES:
                 self.remarks.say(
-                    f"emap_gap and errors/rescued read high with {len(probe.schema.names)} modalities, above all "
-                    "where these are correlated: the unimodal contributions are noisy; compare epochs, not models"
+                    f"emap_gap and errors/rescued are biased upwards with {len(probe.schema.names)} modalities, most "
+                    "of all if these are correlated: the unimodal contributions are noisy; compare epochs, not models"
                 )
         return collected.probe, self._shares, tried
 

@@ -159,8 +159,8 @@ class OutputReading:
         cut = 0.0 if self.head is None else saturated(outputs[:, ~some.to(outputs.device)], self.head)
         if cut > NOTICED:
             self.remarks.note(
-                f"{cut:.0%} of the probabilities are 0 or 1 to the last digit, their logits cut off: the shares may "
-                "show interactions that the model does not have"
+                f"{cut:.0%} of the probabilities are exactly 0 or 1, so their logits are cut off: the shares may show "
+                "interactions that the model does not have"
             )
 
     def _require_common(self, some: Tensor, everywhere: Tensor, task: Task) -> None:
@@ -182,10 +182,10 @@ class OutputReading:
             )
         elif self.reading == "sparse":
             self.remarks.say(
-                "the model returns probabilities that are exactly 0 or 1 beside none that are nearly so, as sparsemax, "
-                "a hard sigmoid, argmax and rounding make them, so there are no logits: the shares are those of the "
-                "probabilities themselves, and cut values count as interaction. For exact shares return what the last "
-                "layer gives, from forward or predict="
+                "the model returns probabilities that are exactly 0 or 1 but never close to it (sparsemax, a hard "
+                "sigmoid, argmax, rounding), so there are no logits: the shares are those of the probabilities "
+                "themselves, and cut values count as interaction. For exact shares return the output of the last "
+                "layer, from forward or predict="
             )
         elif task == "regression" and self.last is not None and within_bounds(outputs):
             self.remarks.say(
@@ -201,8 +201,8 @@ class OutputReading:
             )
         elif task != "regression" and within_bounds(outputs) and reaches_bounds(outputs):
             self.remarks.say(
-                "all outputs lie between 0 and 1 and are read as logits. If they are probabilities, return what the "
-                "last layer gives instead, from forward or predict="
+                "all outputs lie between 0 and 1 and are read as logits. If they are probabilities, return the output "
+                "of the last layer instead, from forward or predict="
             )
 
     def _say_masked(self, classes: Tensor, rows: str) -> None:

@@ -52,8 +52,8 @@ class Precision:
             lines.append(f"the widest interval is {name} +-{widths[name]:.2f}; {self._enough(widths[name])}")
         if UNSEEN / self.examples > RARE:
             lines.append(
-                f"{self.examples} examples may hold none of a kind that is rarer than 1 in "
-                f"{self.examples // UNSEEN}: intervals cover less than 95 % for what matters only there"
+                f"{self.examples} examples may miss kinds of examples rarer than 1 in {self.examples // UNSEEN}; for "
+                "effects in such kinds alone, intervals cover less than 95 %"
             )
         return "; ".join(lines)
 

@@ -204,8 +204,8 @@ class PresenceTally:
         present = f'{{"{name}": Modality("{self.modalities[name].values}", present="has_{name}")}}'
         return (
             f"modalities[{name!r}]: no leaf {path!r} in the batch; leaves found: {leaves}. It is in none of {batches} "
-            f"batch(es) so far. Correct the path; or, if only these lack it, look at more of them with {more}, or name "
-            f"the leaf that tells which examples have it: modalities={present}."
+            f"batch(es) so far. Correct the path; or, if only these batches lack it, check more with {more}, or name "
+            f"the leaf that marks the examples that have it: modalities={present}."
         )
 
 

@@ -34,7 +34,7 @@ If examples are larger, fewer are kept, but as many as the probe needs.
 """
 
 CHANGED = "the validation set or its order changed since the checkpoint"
-DAMAGED = "the checkpoint does not tell which examples it was"
+DAMAGED = "the checkpoint's record of its examples is damaged"
 LARGER = "Raise limit_val_batches or enlarge the validation set."
 
 
@@ -246,8 +246,8 @@ class ProbeSampler:
         if not size:
             larger = LARGER if self.available is not None else f"Raise num_examples={self.config.examples}."
             raise NotMeasurableError(
-                f"texts are recombined with others that have as many items, and of {len(kinds)} validation examples no "
-                f"{2 * least} do. {larger}"
+                "texts are recombined only with texts of equally many items, and of "
+                f"{len(kinds)} validation examples too few share a number of items for two groups of {least}. {larger}"
             )
         return Grouping(grouping.examples, size)
 

@@ -205,5 +205,5 @@ class Runner:
             reason = describe_error(error)
         result, second, _ = self._explained(explainer, examples, replace(responses, memory={}, memories={}))
         # The memory may also come from a damaged checkpoint.
-        note = f"{explainer.name} left out what was remembered of runs before, and failed on: {reason}"
+        note = f"{explainer.name} failed with the memory of earlier runs ({reason}) and ran without it"
         return result, second, [note]

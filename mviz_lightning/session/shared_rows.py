@@ -19,7 +19,9 @@ from mviz_lightning.errors.arguments import enumerated
 from mviz_lightning.explainers import Fallback, ProbeContext, Request, Responses
 from mviz_lightning.functional.outputs import levelled
 
-STRAIGHT = "all second derivatives are 0: the network is piecewise linear (ReLU), or the two never meet"
+STRAIGHT = (
+    "all second derivatives are 0: the network is piecewise linear (ReLU), or no operation combines the two modalities"
+)
 """Reason why second derivatives show nothing, for pictures and tables."""
 
 

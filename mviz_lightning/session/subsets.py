@@ -130,7 +130,7 @@ def check_subsets(config: SessionConfig, trial: Probe, task: Task) -> None:
     """
     if config.by_class and task == "regression":
         raise ConfigurationError(
-            "by_class=True: the task is 'regression', and its targets are no classes. Leave by_class out, or give "
+            "by_class=True: the task is 'regression', and its targets are not classes. Remove by_class=, or give "
             "subgroups= with the path of a leaf that names groups."
         )
     if config.by_class and trial.target is None:
@@ -226,4 +226,4 @@ def _advice(few: Sequence[Subset]) -> str:
         return "; give a leaf with fewer different values"
     groups, size = few[0].examples.shape
     wanted = size * math.ceil(groups * LEAST / min(counts or [1]))
-    return f"; num_examples={wanted} would do, where the validation set has as many" if counts else ""
+    return f"; pass num_examples={wanted} if the validation set has that many" if counts else ""

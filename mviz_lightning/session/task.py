@@ -48,7 +48,7 @@ def resolve_task(task: Task | None, outputs: int, target: Tensor | None) -> Task
     resolved: Task = task or _guess(outputs, target)
     if (resolved == "binary" and outputs > 1) or (resolved in ("multiclass", "multilabel") and outputs < 2):
         needs = "one output, a logit" if resolved == "binary" else "several outputs"
-        raise ConfigurationError(f"task={resolved!r} with {outputs} output(s): it needs {needs}. Say another task=.")
+        raise ConfigurationError(f"task={resolved!r} with {outputs} output(s): it needs {needs}. Pass another task=.")
     if target is not None:
         found = standard_form(target, resolved, outputs)
         _require_fit(resolved, outputs, found[labelled(found, resolved)])
@@ -59,9 +59,9 @@ def _guess(outputs: int, target: Tensor | None) -> Task:
     if target is None:
         if outputs > 1:
             raise ConfigurationError(
-                f"the model has {outputs} outputs, and neither task= nor target= tells what they stand for: classes "
-                'that exclude one another (task="multiclass") are decomposed unlike labels (task="multilabel") or '
-                'values (task="regression"). Say task=, or target= with the path of the labels.'
+                f"the model has {outputs} outputs, and neither task= nor target= shows what they are: exclusive "
+                'classes (task="multiclass"), labels (task="multilabel") or values (task="regression"), which are '
+                "decomposed differently. Pass task=, or target= with the path of the labels."
             )
         return "regression"
     values, known = target[:1].numel(), target[labelled(target)]
@@ -123,12 +123,12 @@ def _require_fit(task: Task, outputs: int, target: Tensor) -> None:
     soft = task == "multiclass" and values == outputs
     if values != expected and not soft:
         raise ConfigurationError(
-            f"task={task!r} with {outputs} outputs needs targets of {expected} value(s) an example; they have {shape}. "
-            "Say task= if it was guessed wrong, or target= with the path of the right leaf."
+            f"task={task!r} with {outputs} outputs needs targets of {expected} value(s) per example; they have "
+            f"{shape}. Pass task= if it was guessed wrong, or target= with the path of the right leaf."
         )
     if task == "multiclass" and not soft and not whole(target):
         raise ConfigurationError(
-            f'task="multiclass" needs class indices as target; they are {target.dtype}. Say task= or another target=.'
+            f'task="multiclass" needs class indices as target; they are {target.dtype}. Pass task= or another target=.'
         )
     limit = outputs - 1 if task == "multiclass" else 1
     if task != "regression" and bool(((target < 0) | ((target > limit) & (not soft))).any()):

@@ -54,6 +54,6 @@ class UnmaskedLeaves:
         for name, paths in self.found.items():
             for path in paths:
                 remarks.say(
-                    f"the segments of {name} are those of {enumerated(self._content[name])}; {path} changes the output "
-                    f"too, and is never masked: its effect is part of the shares of {name}, and of no map"
+                    f"the segments of {name} are those of {enumerated(self._content[name])}; {path} also changes the "
+                    f"output and is never masked: the shares of {name} include its effect, the maps do not"
                 )

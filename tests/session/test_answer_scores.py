@@ -26,7 +26,7 @@ def test_first_tokens_stand_for_answers_that_they_tell_apart() -> None:
 def test_answers_that_begin_alike_are_not_told_apart() -> None:
     assert doubts([(1, 2), (1, 3), (1, 4)]) == "all answers begin with 1 token"
     captions = [(token % 2, token) for token in range(10)]
-    assert doubts(captions) == "first tokens tell 20% of the answers apart"
+    assert doubts(captions) == "first tokens distinguish 20% of the answers"
 
 
 def test_a_class_is_the_usual_answer_with_its_first_token() -> None:
@@ -37,7 +37,7 @@ def test_a_class_is_the_usual_answer_with_its_first_token() -> None:
 def test_too_many_answers_are_not_covered() -> None:
     many = [(token,) for token in range(100)]
     assert len(usual_first_tokens(many)) == MOST_TOKENS
-    assert doubts(many) == "64 first tokens begin 64% of the answers"
+    assert doubts(many) == "64 first tokens cover 64% of the answers"
 
 
 def test_whole_answers_are_the_usual_ones_that_are_short() -> None:
@@ -51,7 +51,7 @@ def test_whole_answers_are_the_usual_ones_that_are_short() -> None:
 
 def test_whole_answers_do_not_stand_for_captions() -> None:
     captions = [(1, number) for number in range(40)]
-    assert doubts_of_whole_answers(captions, usual_answers(captions)) == "8 answers are those of 20%"
+    assert doubts_of_whole_answers(captions, usual_answers(captions)) == "8 answers cover 20% of the examples"
     assert doubts_of_whole_answers([(1,), ()], [(1,)]) == "1 answer has up to 32 tokens"
 
 

@@ -48,10 +48,13 @@ def test_a_placeholder_in_a_list_is_refused_there_too():
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({"vales": "x"}, "'vales' is no argument of Modality"), ({"mask": "m"}, "it lacks 'values', the path of a leaf")],
+    [
+        ({"vales": "x"}, "'vales' is not an argument of Modality"),
+        ({"mask": "m"}, "it lacks 'values', the path of a leaf"),
+    ],
 )
 def test_a_mapping_that_is_no_modality_is_refused(given, message):
-    with pytest.raises(ConfigurationError, match=rf"modalities\['image'\].*{message}; those are values, mask"):
+    with pytest.raises(ConfigurationError, match=rf"modalities\['image'\].*{message}; allowed are values, mask"):
         parse_modalities({"image": given, "text": "ids"})
 
 

@@ -118,7 +118,7 @@ def test_the_target_chooses_the_head():
 def test_a_target_that_no_loss_uses_is_said_and_wins():
     data = [*batch(), batch()[2].flip(0)]
     with pytest.warns(
-        MonitorWarning, match=r"target='3' is no target of your step, in which cross_entropy .* batch\[2\]"
+        MonitorWarning, match=r"your step does not use target='3' as a target: cross_entropy .* batch\[2\]"
     ):
         found = explain(model(), [data], step=cross_entropy, target="3", **SETTINGS)
     expected = explain(model(), [data], target="3", predict=lambda m, d: m(*d[:2]), task="multiclass", **SETTINGS)
@@ -130,7 +130,7 @@ def test_a_task_unlike_the_loss_is_said_and_wins():
         return nn.functional.mse_loss(module(*data[:2]).squeeze(1), data[2].float())
 
     data = [*batch()[:2], batch()[2].clamp(max=1)]
-    with pytest.warns(MonitorWarning, match="task='binary', and mse_loss in your step is that of task='regression'"):
+    with pytest.warns(MonitorWarning, match="task='binary', but mse_loss in your step belongs to task='regression'"):
         found = explain(model(1), [data], step=step, task="binary", **SETTINGS)
     assert "flips/image" in found.values
 

@@ -194,4 +194,4 @@ def test_of_five_modalities_a_note_says_that_the_gap_reads_high(
     batches = [(*batch(modalities, 48), torch.arange(48) % 2)]
     explain(Heavy(modalities=modalities), batches, modalities=names, target=str(modalities), task="multiclass")
 
-    assert (f"emap_gap and errors/rescued read high with {modalities} modalities" in caplog.text) is said
+    assert (f"emap_gap and errors/rescued are biased upwards with {modalities} modalities" in caplog.text) is said

@@ -76,7 +76,7 @@ def test_the_score_is_that_of_examples_that_are_never_padded() -> None:
     found = ready(module)
     assert found.run().values["score"] == pytest.approx(own_score(module))
     assert found.probe.own_shapes
-    assert "examples are evaluated beside examples of their own shape" in found.pop_notes()
+    assert "examples are evaluated in groups of equal shape" in found.pop_notes()
 
 
 def test_a_checkpoint_holds_the_shapes() -> None:

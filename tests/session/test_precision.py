@@ -53,7 +53,7 @@ def test_a_budget_that_made_groups_smaller_is_named() -> None:
     found = Precision(42, 6, budget=256, rows=36)
     limited = "budget=256 rows are enough for 42 examples in 7 groups of 6"
 
-    assert found.advice({}).startswith(f"{limited}; 42 examples may hold none of a kind that is rarer than 1 in 14")
+    assert found.advice({}).startswith(f"{limited}; 42 examples may miss kinds of examples rarer than 1 in 14")
     assert found.advice(bounds("total/image", 0.5, 0.10)).startswith(
         f"{limited}; the widest interval is total/image +-0.10; for +-0.05 set num_examples to about 168 and budget to "
         "about 1,008; "
@@ -64,8 +64,8 @@ def test_few_examples_miss_what_is_rare() -> None:
     # A kind of 1 in 21 examples is missing from 64 with a probability of 0.044.
     assert pytest.approx(math.exp(-3), abs=0.01) == (1 - 1 / 21) ** 64
     assert Precision(64, 16).advice({}) == (
-        "64 examples may hold none of a kind that is rarer than 1 in 21: intervals cover less than 95 % for what "
-        "matters only there"
+        "64 examples may miss kinds of examples rarer than 1 in 21; for effects in such kinds alone, intervals cover "
+        "less than 95 %"
     )
     assert Precision(100, 16).advice({}) == ""
 

@@ -170,7 +170,7 @@ def test_the_interaction_that_rounding_feigns_is_not_far_above_the_noise_floor(m
 
 def test_a_model_that_ignores_a_modality_says_so() -> None:
     module = OnBatch(lambda self, batch: self.net(batch["image"]), net=seeded(lambda: nn.Linear(4, 3)))
-    with pytest.warns(MonitorWarning, match="swapping 'text' among 10 examples leaves the scores the same"):
+    with pytest.warns(MonitorWarning, match="swapping 'text' among 10 examples leaves the scores bit-identical"):
         values = completed(config(target="multiclass"), module).run().values
     for key in ("total/text", "contribution/text", "weakest_total", "interaction", "perceptual/text"):
         assert values[key] == pytest.approx(0, abs=1e-12)
@@ -361,7 +361,7 @@ def test_the_dry_run_says_how_the_model_is_called() -> None:
     ("settings", "outputs", "message"),
     [
         (config(["image", "words"]), 3, r"no leaf 'words' in the batch; leaves found: image \(48, 4\)"),
-        (config(), 3, r"the model has 3 outputs, and neither task= nor target= tells what they stand for"),
+        (config(), 3, r"the model has 3 outputs, and neither task= nor target= shows what they are"),
         (
             config(target="multiclass", task="multilabel"),
             3,
@@ -383,7 +383,7 @@ def test_the_dry_run_refuses_what_cannot_be_measured(settings: SessionConfig, ou
 
 def test_a_target_without_numbers_is_refused() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"target='name' is a list of 16 that holds no numbers; give the path of class"
+        ConfigurationError, match=r"target='name' \(list of 16\) has no numbers; give the path of class"
     ):
         dry_run(Session(config(target="name")), model(TWO, 3), {**data(), "name": [b"a"] * COUNT})
 

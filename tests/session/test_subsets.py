@@ -115,7 +115,7 @@ def test_classes_with_too_few_examples_are_counted_named_and_left_out_once() -> 
     assert report.notes.count(line) == 1
     share = int(report.notes.partition(line)[2].partition(")")[0])
     wanted = 16 * math.ceil(4 * 12 / share)  # whole groups of 16
-    assert f"num_examples={wanted} would do, where the validation set has as many" in report.notes
+    assert f"pass num_examples={wanted} if the validation set has that many" in report.notes
     assert wanted * share / 64 >= 12
 
 
@@ -125,7 +125,7 @@ def test_of_positions_the_examples_count() -> None:
     members = few.view(4, 16, 1).expand(4, 16, 9)
     found = [Subset("class", name, one.flatten(1), 9) for name, one in (("2", members), ("0", ~members))]
     assert [(one.count, one.is_measured) for one in found] == [(8, False), (56, True)]
-    assert "2 (8); num_examples=96 would do" in Subsets(found, ["image"]).lines[0]
+    assert "2 (8); pass num_examples=96" in Subsets(found, ["image"]).lines[0]
 
 
 SITES = ["north", "south wing", "west"]

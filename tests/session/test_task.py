@@ -64,17 +64,17 @@ def test_an_unknown_task_is_refused_with_those_there_are() -> None:
 
 
 def test_several_outputs_without_labels_are_refused_with_what_to_say() -> None:
-    with pytest.raises(ConfigurationError, match=r"the model has 4 outputs, and neither .* Say task=, or target="):
+    with pytest.raises(ConfigurationError, match=r"the model has 4 outputs, and neither .* Pass task=, or target="):
         resolve_task(None, 4, None)
 
 
 @pytest.mark.parametrize(
     ("task", "outputs", "target", "message"),
     [
-        ("multiclass", 4, LABELS, r"needs targets of 1 value\(s\) an example; they have \(3,\)"),
+        ("multiclass", 4, LABELS, r"needs targets of 1 value\(s\) per example; they have \(3,\)"),
         ("multilabel", 3, CLASSES, r"'multilabel' with 3 outputs needs targets of 3 .* they have one value"),
         ("regression", 2, VALUES, r"needs targets of 2 value\(s\) .* target= with the path of the right leaf"),
-        (None, 4, LABELS, r"task='multilabel' with 4 outputs needs targets of 4 .* Say task= if it was guessed wrong"),
+        (None, 4, LABELS, r"task='multilabel' with 4 outputs needs targets of 4 .* Pass task= if it was guessed wrong"),
         (None, 3, VALUES, r"task='regression' with 3 outputs needs targets of 3"),
     ],
 )

@@ -70,7 +70,7 @@ def test_groups_hold_texts_with_equally_many_pictures_and_the_others_are_counted
     assert sorted(kinds[:, 0].tolist()) == [0, 0, 0, 0, 0, 1]
     said = session.pop_notes()
     assert "40 of 48 examples have image" in said
-    assert "the placeholders of image in 'input_ids' are replaced" in "".join(session.remarks.pop_lines())
+    assert "recombined texts get the placeholders of each item's own" in "".join(session.remarks.pop_lines())
 
 
 def test_texts_with_rare_numbers_of_pictures_are_in_no_group_and_that_is_said() -> None:
@@ -80,7 +80,9 @@ def test_texts_with_rare_numbers_of_pictures_are_in_no_group_and_that_is_said() 
 
 
 def test_without_two_groups_of_equally_many_pictures_nothing_is_measured() -> None:
-    with pytest.raises(NotMeasurableError, match="have as many items, and of 10 validation examples no 8 do"):
+    with pytest.raises(
+        NotMeasurableError, match="of 10 validation examples too few share a number of items for two groups of 4"
+    ):
         session_of(2, pictures=(1, 2, 3, 4, 5), group_size=4, num_examples=8)
 
 
