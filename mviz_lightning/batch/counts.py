@@ -161,8 +161,8 @@ class Edges:
         example = torch.bucketize(edges, ends[1:], right=True)
         if bool((example[0] != example[1]).any()) or bool((example[0].diff() < 0).any()):
             raise NotMeasurableError(
-                f"{self.said}: an edge leads from one example to another, or the edges of an example do not stand "
-                "together. Allowed are edges within examples, one example behind another."
+                f"{self.said}: an edge connects two examples, or the edges of an example are not contiguous. Keep "
+                "edges within examples, sorted by example."
             )
         parts = torch.bincount(example[0], minlength=len(lengths)).tolist()
         return list(torch.split(edges - ends[example], parts, 1))

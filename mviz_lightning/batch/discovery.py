@@ -139,8 +139,8 @@ def batch_size(named: Sequence[Any]) -> int:
         if size is not None:
             return size
     raise ConfigurationError(
-        f"modalities: none of the leaves named holds one entry per example; they are "
-        f"{', '.join(map(describe_leaf, named))}. Give paths of tensors or lists with the example as first dimension."
+        f"modalities: no named leaf has one entry per example: {', '.join(map(describe_leaf, named))}. Give paths "
+        "of tensors or lists with the example as first dimension."
     )
 
 
@@ -209,10 +209,7 @@ def require_equal_length(path: str, leaf: Any, size: int) -> None:
         if length is None
         else _views_advice(path, length // size)
         if length > size > 0 and length % size == 0
-        else (
-            " Where it has several rows for each example, one behind another, name the leaf that counts them: "
-            f"Modality({path!r}, lengths=...)."
-        )
+        else (f" If each example has several rows, name the leaf with their numbers: Modality({path!r}, lengths=...).")
     )
     raise ConfigurationError(
         f"modalities: the leaf {path!r} ({describe_leaf(leaf)}) has {has}, but the batch holds {size} "
@@ -222,9 +219,9 @@ def require_equal_length(path: str, leaf: Any, size: int) -> None:
 
 def _views_advice(path: str, views: int) -> str:
     return (
-        f" Where each example has {views} rows, give Modality({path!r}, lengths={views}) if they follow one another, "
-        f"or Modality({path!r}, lengths={views}, blocks=True) if a block of all examples follows another; where a leaf "
-        f"counts them, Modality({path!r}, lengths=...) with its path."
+        f" If each example has {views} rows, give Modality({path!r}, lengths={views}) if they follow one another, or "
+        f"Modality({path!r}, lengths={views}, blocks=True) if a block of all examples follows another. If a leaf "
+        f"counts them, give its path: Modality({path!r}, lengths=...)."
     )
 
 

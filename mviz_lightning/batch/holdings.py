@@ -157,8 +157,8 @@ class StackedViews:
         rows = as_tensor(node)
         if len(rows) % self.each:
             raise NotMeasurableError(
-                f"a leaf has {len(rows)} rows, and lengths={self.each} says that each example has {self.each}. Give "
-                "batches of whole examples."
+                f"a leaf has {len(rows)} rows, which is not a multiple of lengths={self.each}. Give batches of whole "
+                "examples."
             )
         return rows.unflatten(0, (self.each, -1)).transpose(0, 1) if self.blocks else rows.unflatten(0, (-1, self.each))
 

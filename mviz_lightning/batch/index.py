@@ -49,8 +49,8 @@ class Index:
             selectors = ()
         if not selectors or selectors.count(...) > 1 or sum(isinstance(one, list) for one in selectors) > 1:
             raise ConfigurationError(
-                f"{path!r}: [{text}] is no index of one example's array. Allowed are whole numbers, slices, ..., and "
-                f'one list of whole numbers, for example "{path.partition("[")[0]}[:3]" or "x[..., [0, 3]]".'
+                f"{path!r}: [{text}] is not an index of one example's array. Allowed are whole numbers, slices, ..., "
+                f'and one list of whole numbers, for example "{path.partition("[")[0]}[:3]" or "x[..., [0, 3]]".'
             )
         return cls(text, selectors)
 
@@ -170,7 +170,7 @@ def _require_within(selector: Selector, size: int, axis: int) -> None:
     if any(not -size <= place <= highest for place in places):
         raise IndexError(f"axis {axis} has {size} entries")
     if isinstance(selector, slice) and not range(*selector.indices(size)):
-        raise IndexError(f"it takes none of the {size} entries of axis {axis}")
+        raise IndexError(f"it selects none of the {size} entries of axis {axis}")
 
 
 def _selectors(node: ast.expr) -> tuple[Any, ...]:
@@ -181,7 +181,7 @@ def _selector(node: ast.expr) -> Any:
     if isinstance(node, ast.Slice):
         start, stop, step = (None if part is None else _number(part) for part in (node.lower, node.upper, node.step))
         if step is not None and step < 1:
-            raise ValueError("PyTorch takes no slices backwards")
+            raise ValueError("PyTorch has no slices with a negative step")
         return slice(start, stop, step)
     if isinstance(node, ast.List) and node.elts:
         return [_number(one) for one in node.elts]
@@ -194,5 +194,5 @@ def _selector(node: ast.expr) -> Any:
 def _number(node: ast.expr) -> int:
     value = ast.literal_eval(node)
     if type(value) is not int:
-        raise ValueError(f"{value!r} is no whole number")
+        raise ValueError(f"{value!r} is not a whole number")
     return value

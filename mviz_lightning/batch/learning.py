@@ -235,7 +235,7 @@ class _Learner:
         rows = value if holding is None else holding.read(self._nodes.found[""][1], value)
         array = as_tensor(rows)[0] if isinstance(rows, np.ndarray) else as_tensor(next(iter(present(rows)), None))
         if not isinstance(array, Tensor):
-            raise ConfigurationError(f"{base!r} holds no arrays of which a part could be taken; give its whole path.")
+            raise ConfigurationError(f"{base!r} has no arrays that an index could select from; give its whole path.")
         return tuple(array.shape)
 
     def _readers(self, owners: Iterable[str]) -> Iterator[NodeReader]:
@@ -261,7 +261,7 @@ def _owners(values: Mapping[str, list[str]]) -> dict[str, int]:
                 other = list(values)[owners[path]]
                 raise ConfigurationError(
                     f"modalities: the leaf {path!r} is given twice, in {other!r} and in {name!r}; "
-                    "a leaf travels with one modality. Remove it from the other."
+                    "a leaf belongs to one modality. Remove it from the other."
                 )
             owners[path] = position
     return owners

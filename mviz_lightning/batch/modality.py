@@ -226,7 +226,7 @@ def _path_of(one: Any, listed: Sequence[Any]) -> str:
     pairs = all(isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in listed)
     mapping = in_short(dict(listed)) if pairs else '{"image": "pixel_values", "text": ["input_ids", "attention_mask"]}'
     raise ConfigurationError(
-        f"modalities={in_short(listed)}: {in_short(one)} is no path; pass a mapping from names to paths, "
+        f"modalities={in_short(listed)}: {in_short(one)} is not a path; pass a mapping from names to paths, "
         f"modalities={mapping}."
     )
 
@@ -251,9 +251,9 @@ def _of_arguments(name: str, given: Mapping[str, Any]) -> Modality:
     known = [field.name for field in fields(Modality)]
     unknown = [key for key in given if key not in known]
     if "values" not in given or unknown:
-        wrong = f"{unknown[0]!r} is no argument of Modality" if unknown else "it lacks 'values', the path of a leaf"
+        wrong = f"{unknown[0]!r} is not an argument of Modality" if unknown else "it lacks 'values', the path of a leaf"
         raise ConfigurationError(
-            f"modalities[{name!r}]={in_short(dict(given))}: {wrong}; those are {', '.join(known)}."
+            f"modalities[{name!r}]={in_short(dict(given))}: {wrong}; allowed are {', '.join(known)}."
         )
     return Modality(**given)
 
@@ -272,6 +272,6 @@ def _refuse_repeated_leaves(named: Mapping[str, Modality]) -> None:
             if path in owner:
                 raise ConfigurationError(
                     f"modalities: the leaf {path!r} is given twice, in {owner[path]!r} and in {name!r}; "
-                    "a leaf travels with one modality. Remove it from the other."
+                    "a leaf belongs to one modality. Remove it from the other."
                 )
             owner[path] = name

@@ -87,7 +87,7 @@ class PackedNodes:
             other, theirs = others[0]
             raise ConfigurationError(
                 f"modalities: {counts.said} counts the rows of {other!r} of {theirs!r} and of {path!r} of {name!r}, so "
-                "rows of different examples do not fit together. Allowed is a counter for each modality. Put both "
+                "rows of different examples cannot be recombined. Allowed is a counter for each modality. Put both "
                 f"leaves into one modality: {{{theirs!r}: [{other!r}, {path!r}]}}."
             )
 
@@ -124,7 +124,7 @@ class PackedNodes:
         if others and len(counted) > 1:
             said = " and ".join(counts.said for counts in counted)
             raise ConfigurationError(
-                f"{said} count the rows of {others[0]!r} and of {path!r} alike in this batch. Say which counts which: "
+                f"{said} have equal counts for {others[0]!r} and {path!r} in this batch. Name the counter: "
                 f"Modality({path!r}, lengths=...)."
             )
 

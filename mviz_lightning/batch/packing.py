@@ -78,7 +78,7 @@ class CountFinder:
         if len(told) > 1:
             raise ConfigurationError(
                 f"{path!r} has {total} rows for {self.size} examples, and {' and '.join(told.values())} count them "
-                f'differently. Name the one that does: Modality("{path}", lengths={next(iter(told.values()))}).'
+                f'differently. Name the right one: Modality("{path}", lengths={next(iter(told.values()))}).'
             )
 
     def _candidates(self, total: int, path: str, given: str | None = None) -> list[RowCounts]:

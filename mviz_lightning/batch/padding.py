@@ -229,6 +229,6 @@ def read_as_padding_masks(declared: Mapping[str, Modality], schema: BatchSchema)
     if not turned:
         return ""
     return (
-        f"the mask {', '.join(turned)} is True at padding, as PyTorch's key_padding_mask is: what stands there is "
-        "constant, and what stands at False is not. It is read that way; padding_mask= in place of mask= says so."
+        f"the mask {', '.join(turned)} is read as a padding mask (True at padding, like PyTorch's key_padding_mask): "
+        "values at True are constant, values at False vary. Give padding_mask= instead of mask= to confirm it."
     )

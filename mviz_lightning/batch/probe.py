@@ -276,8 +276,8 @@ def known_target(probe: Probe) -> Tensor | None:
     if target is None and probe.schema.target is not None:
         leaf = describe_leaf(probe.leaves[probe.schema.target])
         raise ConfigurationError(
-            f"target={probe.schema.target!r} is a {leaf} that holds no numbers; give the path of class indices, 0/1 "
-            "labels, values, or strings that name classes."
+            f"target={probe.schema.target!r} ({leaf}) has no numbers; give the path of class indices, 0/1 labels, "
+            "values, or strings that name classes."
         )
     return target
 

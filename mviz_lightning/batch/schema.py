@@ -194,7 +194,7 @@ class BatchSchema:
         for path, leaf in found.items():
             if leaf is None:
                 raise NotMeasurableError(
-                    f"a batch holds None at the leaf {path!r}; allowed are leaves of the kind of the first batch's. "
+                    f"the leaf {path!r} is None in a batch, but had values in the first batch. "
                     "Leave batches without a modality out of the validation loader."
                 )
         return {path: found[path] for path in self.owners}

@@ -85,14 +85,14 @@ def test_a_text_without_labels_has_no_answer() -> None:
 
 
 def test_texts_that_are_labelled_as_a_whole_are_asked_for_the_start() -> None:
-    with pytest.raises(ConfigurationError, match=r"all tokens of 'labels' count.*Modality\('ids', answer_start="):
+    with pytest.raises(ConfigurationError, match=r"'labels' labels all tokens.*Modality\('ids', answer_start="):
         _ = texts(batch([range(5), range(3), range(7)])).spans  # type: ignore[list-item]
 
 
 def test_labels_that_are_other_tokens_are_refused() -> None:
     given = batch([[3, 4], [2], [3, 4]])
     shifted = given | {"labels": given["labels"].roll(-1, 1)}
-    with pytest.raises(NotMeasurableError, match="'labels' holds other tokens than 'ids' at the same places"):
+    with pytest.raises(NotMeasurableError, match="'labels' and 'ids' differ at labelled positions"):
         _ = texts(shifted).spans
 
 
@@ -111,10 +111,12 @@ def test_texts_without_labels_tell_no_answers() -> None:
 
 
 def test_texts_without_any_answer_are_refused() -> None:
-    with pytest.raises(NotMeasurableError, match=r"answer_start=\[44\] of 'ids' stands in front of nothing"):
+    with pytest.raises(
+        NotMeasurableError, match=r"answer_start=\[44\] of 'ids': no text contains these tokens followed by an answer"
+    ):
         _ = texts(batch([[3, 4], [2], [3, 4]]), answer_start=44).spans
     given = batch([[3], [2], [3]])
     found = texts(given)
     whole = replace(found.probe, leaves={**found.probe.leaves, "labels": torch.full((3, 7), -100)})
-    with pytest.raises(NotMeasurableError, match="'labels' is -100 at all tokens, so that there is no answer"):
+    with pytest.raises(NotMeasurableError, match="'labels' is -100 at all tokens, so there is no answer"):
         _ = AnsweredTexts(whole, found.finder).spans

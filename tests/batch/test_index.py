@@ -59,7 +59,7 @@ def test_the_covered_entries_are_those_that_are_taken(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "1.5", "[0], [1]", "..., ...", "::-1", "[]", "None", "x[0]", "[1, 'a']"])
 def test_what_is_no_index_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"is no index of one example's array.*\"x\[:3\]\""):
+    with pytest.raises(ConfigurationError, match=r"is not an index of one example's array.*\"x\[:3\]\""):
         Index.parse(f"x[{text}]", text)
 
 

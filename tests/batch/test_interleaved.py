@@ -131,7 +131,7 @@ def test_equal_items_would_be_dealt_wrongly_so_the_model_is_asked() -> None:
 
 
 def test_items_that_fill_no_row_are_refused() -> None:
-    with pytest.raises(NotMeasurableError, match=r"3 items do not fit the 7 placeholders.*\[5, 2\] by row.*max_length"):
+    with pytest.raises(NotMeasurableError, match=r"3 items do not fit the 7 placeholders.*\[5, 2\] by row.*truncation=False"):
         dealt(batch_of([[X] * 5, [X] * 2], 3))
 
 
@@ -191,9 +191,9 @@ def test_what_was_found_is_said_in_one_line() -> None:
     labels = torch.tensor([[-100, -100, 3], [-100, -100, 2]])
     batch = batch_of([[BEGIN, X, 3], [BEGIN, X, 2]], 2, labels=labels, image_sizes=torch.ones(2, 2).long())
     assert interleaving_line(probe_of(batch).schema) == (
-        "the placeholders of image in 'input_ids', with 1 kind of tokens around them, are replaced by those of the "
-        "example that each comes from; each image brings 'pixel_values', 'image_sizes'; by token: 'input_ids', "
-        "'attention_mask', 'labels', never padded so far; answers begin where 'labels' stops being -100"
+        "recombined texts get the placeholders of each item's own example in 'input_ids' (with 1 kind of tokens around "
+        "them); recombined with each image: 'pixel_values', 'image_sizes'; per token: 'input_ids', 'attention_mask', "
+        "'labels', not padded so far; answers begin where 'labels' stops being -100"
     )
 
 
@@ -204,14 +204,17 @@ TWO_MASKS = {"prompt_mask": torch.tensor([[1, 1, 1], [1, 1, 0]]), "input_mask": 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"attention_mask": torch.tensor([[1, 0, 1], [1, 1, 0]])}, "1 placeholder token.* stand where the mask"),
-        ({"attention_mask": torch.tensor([[0, 1, 1], [1, 1, 0]])}, "in front of some rows' tokens and behind others'"),
+        ({"attention_mask": torch.tensor([[1, 0, 1], [1, 1, 0]])}, "1 placeholder token.* are hidden by the mask"),
+        (
+            {"attention_mask": torch.tensor([[0, 1, 1], [1, 1, 0]])},
+            "pads some rows on the left and others on the right",
+        ),
         ({"attention_mask": torch.ones(2, 1, 3, 3)}, r"'attention_mask' \(2, 1, 3, 3\).*give a mask \(B, T\)"),
-        ({"position_ids": torch.tensor([[0, 1, 2], [0, 1, 2]])}, "'position_ids' holds positions.*Leave it out"),
-        ({"position_ids": torch.tensor([[0, 1, 0], [0, 1, 2]])}, "'position_ids' holds packed samples"),
-        ({"attention_mask": torch.tensor([[1, 1, 2], [1, 1, 0]])}, "'attention_mask' holds packed samples"),
+        ({"position_ids": torch.tensor([[0, 1, 2], [0, 1, 2]])}, "'position_ids' contains positions.*Remove it"),
+        ({"position_ids": torch.tensor([[0, 1, 0], [0, 1, 2]])}, "'position_ids' contains packed samples"),
+        ({"attention_mask": torch.tensor([[1, 1, 2], [1, 1, 0]])}, "'attention_mask' contains packed samples"),
         ({"inputs_embeds": torch.ones(2, 3, 4)}, r"'inputs_embeds' \(2, 3, 4\) has no entry for each"),
-        ({"crossings": torch.ones(5, 4)}, r"'crossings' \(5, 4\) has no entry.*Name it with the modality"),
+        ({"crossings": torch.ones(5, 4)}, r"'crossings' \(5, 4\) has no entry.*Add it to its modality"),
     ],
 )
 def test_what_cannot_be_rebuilt_is_refused(change: dict[str, Tensor], said: str) -> None:
@@ -234,7 +237,7 @@ def test_placeholders_of_what_no_modality_holds_are_refused() -> None:
 
 def test_two_possible_masks_are_refused() -> None:
     batch = {name: one for name, one in batch_of(ROWS, 2).items() if name != "attention_mask"}
-    with pytest.raises(ConfigurationError, match="'prompt_mask' and 'input_mask' could both tell what is padded"):
+    with pytest.raises(ConfigurationError, match="'prompt_mask' and 'input_mask' could both be the mask"):
         learn({**batch, **TWO_MASKS})
 
 

@@ -106,7 +106,7 @@ def test_a_modality_without_a_leaf_is_refused(given) -> None:
 
 def test_a_leaf_in_two_modalities_is_refused() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"the leaf 'x' is given twice, in 'a' and in 'b'; a leaf travels with one"
+        ConfigurationError, match=r"the leaf 'x' is given twice, in 'a' and in 'b'; a leaf belongs to one"
     ):
         parse_modalities({"a": "x", "b": ["y", "x"]})
 

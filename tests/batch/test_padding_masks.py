@@ -47,8 +47,8 @@ FORMS = {
     "padding of NaN": (STEPS.where(ENDS[..., None] > 0, torch.nan), ENDS),
     "videos": (floats(5, 5, 3, 2, 2) * ENDS[:, :, None, None, None], ENDS),
     "pixels": (floats(5, 3, 5, 5) * PIXELS[:, None] + 2, PIXELS),
-    "padded in front": (IDS.flip(1), ENDS.flip(1)),
-    "never padded": (integers(90, 5, 5), torch.ones(5, 5)),
+    "padded on the left": (IDS.flip(1), ENDS.flip(1)),
+    "not padded so far": (integers(90, 5, 5), torch.ones(5, 5)),
 }
 
 

@@ -217,7 +217,7 @@ def test_a_leaf_given_again_by_its_container_is_refused() -> None:
     batch = {"inputs": {"image": floats(4, 2), "text": floats(4, 3)}}
     with pytest.raises(
         ConfigurationError,
-        match=r"the leaf 'inputs.text' is given twice, in 'all' and in 'text'; a leaf travels with one",
+        match=r"the leaf 'inputs.text' is given twice, in 'all' and in 'text'; a leaf belongs to one",
     ):
         learn(batch, {"all": "inputs", "text": "inputs.text"})
 
@@ -237,9 +237,7 @@ def test_a_leaf_of_another_length_is_refused(leaf, message: str) -> None:
 
 
 def test_modalities_without_any_entries_are_refused() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"none of the leaves named holds one entry per example; they are float, str"
-    ):
+    with pytest.raises(ConfigurationError, match=r"no named leaf has one entry per example: float, str"):
         learn({"image": 1.0, "text": "a"})
 
 

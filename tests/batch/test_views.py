@@ -75,7 +75,7 @@ def test_without_a_word_the_error_has_the_two_lines_to_choose_from(order):
 @pytest.mark.parametrize(("order", "blocks"), [("following", True), ("blocks", False)])
 @pytest.mark.parametrize("size", [16, 40])
 def test_the_wrong_order_is_found_by_the_own_scores(order, blocks, size):
-    with pytest.raises(ConfigurationError, match="could not be computed again for the same examples"):
+    with pytest.raises(ConfigurationError, match="could not be reproduced for the same examples"):
         values(order, Modality("image", lengths=V, blocks=blocks), size)
 
 

@@ -14,20 +14,19 @@ from mviz_lightning.batch.interleaved.tokenwise import IGNORED
 from mviz_lightning.errors import ConfigurationError, NotMeasurableError
 
 ASKED = (
-    "all tokens of {labels!r} count as the answer, so nothing tells where the answer begins. Give the tokens in front "
-    "of it: Modality({ids!r}, answer_start=tokenizer.encode('ASSISTANT:', add_special_tokens=False))."
+    "{labels!r} labels all tokens, so the start of the answer is unknown. Give the tokens in front of it: "
+    "Modality({ids!r}, answer_start=tokenizer.encode('ASSISTANT:', add_special_tokens=False))."
 )
 SHIFTED = (
-    "{labels!r} holds other tokens than {ids!r} at the same places, so nothing tells which tokens are the answer. Give "
-    "labels that are the ids themselves, -100 where a token is no answer; the model shifts them by itself."
+    "{labels!r} and {ids!r} differ at labelled positions, so the answer is unknown. Give labels that are the ids, and "
+    "-100 outside the answer; the model shifts them by itself."
 )
 
 NOWHERE = (
-    "answer_start={before} of {ids!r} stands in front of nothing in all texts; give tokens as they stand in the ids."
+    "answer_start={before} of {ids!r}: no text contains these tokens followed by an answer; give the token ids that "
+    "occur in the texts."
 )
-UNLABELLED = (
-    "{labels!r} is -100 at all tokens, so that there is no answer; give batches whose answers are not truncated."
-)
+UNLABELLED = "{labels!r} is -100 at all tokens, so there is no answer; give batches whose answers are not truncated."
 
 
 @dataclass(frozen=True)

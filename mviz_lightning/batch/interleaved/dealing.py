@@ -67,8 +67,8 @@ class DealtItems:
             counts = self._counts(batch)
             raise NotMeasurableError(
                 f"{tree.path(self.values)!r}: {total} items do not fit the {sum(counts)} placeholders of "
-                f"{self.modality} in {tree.path(self.own.ids)!r}, which are {counts} by row. Where max_length cut them "
-                "off, raise it: tokenizer(..., truncation=False)."
+                f"{self.modality} in {tree.path(self.own.ids)!r}, which are {counts} by row. If placeholders were "
+                "truncated, give tokenizer(..., truncation=False)."
             )
         return found
 

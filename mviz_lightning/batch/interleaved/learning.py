@@ -89,7 +89,7 @@ def _refuse_unseen(modalities: Mapping[str, Modality]) -> None:
         if modality.placeholders:
             raise ConfigurationError(
                 f"modalities[{name!r}]: {modality.values!r} holds none of placeholders={dict(modality.placeholders)} "
-                "in the first batch that has all modalities. Give the ids that stand for items in that leaf."
+                "in the first batch that has all modalities. Give the ids of the placeholders in that leaf."
             )
 
 
@@ -203,12 +203,12 @@ class _Search:
         padding = [path for path, array in masks.items() if "pad" in path and not bool(array[placed].any())]
         if padding and not named:
             raise ConfigurationError(
-                f"modalities[{self.text!r}]: {padding[0]!r} seems to mark padding; say so: "
+                f"modalities[{self.text!r}]: {padding[0]!r} looks like a padding mask; give it as one: "
                 f"Modality({self.ids_path!r}, padding_mask={padding[0]!r})."
             )
         if len(named) > 1:
             raise ConfigurationError(
-                f"modalities[{self.text!r}]: {named[0]!r} and {named[1]!r} could both tell what is padded; say which: "
+                f"modalities[{self.text!r}]: {named[0]!r} and {named[1]!r} could both be the mask; name one: "
                 f"Modality({self.ids_path!r}, mask={named[0]!r})."
             )
         return named[0] if named else None

@@ -36,8 +36,8 @@ def require_same(schema: "BatchSchema", batch: Any) -> None:
         before, after = take_examples(leaf, rows), again[path]
         if not all(map(_same, before, after)):
             raise NotMeasurableError(
-                f"{path!r} is not the same once a batch is taken apart and put together again, so its texts cannot be "
-                "recombined. Leave it out of the batch, or name it in the modality it belongs to."
+                f"{path!r} changes when a batch is split and rebuilt, so its texts cannot be recombined. Remove it "
+                "from the batch, or add it to its modality."
             )
 
 

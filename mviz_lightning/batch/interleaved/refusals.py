@@ -32,13 +32,13 @@ def refuse_hidden_placeholders(
     hidden = int((placed & ~own).sum())
     if hidden:
         remedy = (
-            f"If it marks padding, say so: Modality({ids_path!r}, padding_mask={mask!r})."
+            f"If it is True at padding, give Modality({ids_path!r}, padding_mask={mask!r})."
             if hidden == int(placed.sum())
             else "Give a pad_token of its own to the tokenizer, and its own attention_mask to the batch."
         )
         raise ConfigurationError(
-            f"{hidden} placeholder token(s) stand where the mask {mask!r} hides them, so items and placeholders do not "
-            f"fit together. {remedy}"
+            f"{hidden} placeholder token(s) are hidden by the mask {mask!r}, so items cannot be assigned to "
+            f"placeholders. {remedy}"
         )
 
 
@@ -58,8 +58,8 @@ def refuse_positions(tokenwise: Collection[str], arrays: Mapping[str, Tensor]) -
         if name == "position_ids" or numbered:
             what = "packed samples" if name != "position_ids" or _restarts(array) else "positions"
             raise ConfigurationError(
-                f"{path!r} holds {what}, which change when a text gets the items of another example. Leave it out of "
-                "the batch, one example a row: models compute positions from attention_mask."
+                f"{path!r} contains {what}, which are wrong for recombined texts. Remove it from the batch, with one "
+                "example per row: models compute positions from attention_mask."
             )
 
 
@@ -89,12 +89,12 @@ def refuse_leftovers(
         said = f"{path!r} {describe_leaf(array)} has no entry for each of {size} examples or of the tokens"
         if len(array) == size or (array.dim() > 1 and length in array.shape[1:]):
             raise ConfigurationError(
-                f"{said} of {ids_path!r} {tuple(ids.shape)}, so it cannot follow when a text gets the items of another "
-                "example. Leave it out of the batch; give a mask (B, T) in place of one of more dimensions."
+                f"{said} of {ids_path!r} {tuple(ids.shape)}, so it cannot be rebuilt for recombined texts. Remove it "
+                "from the batch; instead of a mask of more dimensions, give a mask (B, T)."
             )
         raise ConfigurationError(
-            f"{said}. Name it with the modality it belongs to, {{{text!r}: [{ids_path!r}, {path!r}]}} for example, or "
-            "leave it out of the batch."
+            f"{said}. Add it to its modality, for example {{{text!r}: [{ids_path!r}, {path!r}]}}, or remove it from "
+            "the batch."
         )
 
 
@@ -136,8 +136,8 @@ def refuse_unknown_names(given: Iterable[str], ids_path: str, text: str, names: 
     for name in given:
         if name not in others:
             raise ConfigurationError(
-                f"placeholders= of Modality({ids_path!r}) names {name!r}, which is no modality beside {text!r}; "
-                f'allowed are {", ".join(map(repr, others))}: placeholders={{"{others[0]}": ...}}.'
+                f"placeholders= of Modality({ids_path!r}) names {name!r}, which is not another modality than "
+                f'{text!r}; allowed are {", ".join(map(repr, others))}: placeholders={{"{others[0]}": ...}}.'
             )
 
 
@@ -153,8 +153,8 @@ def refuse_lists(paths: Sequence[str], name: str) -> None:
     """
     if paths:
         raise ConfigurationError(
-            f"modalities[{name!r}]: {paths[0]!r} is no array, and the items of all examples stand one behind another "
-            f"in the others. Give a tensor with an entry for each item: torch.tensor(batch[{paths[0]!r}])."
+            f"modalities[{name!r}]: {paths[0]!r} is not an array; the items of all examples are concatenated in the "
+            f"other leaves. Give a tensor with an entry for each item: torch.tensor(batch[{paths[0]!r}])."
         )
 
 
@@ -172,6 +172,6 @@ def refuse_unknown_wrappers(dealt: DealtItems, tokens: PlaceholderTokens, batch:
     """
     if not tokens.special and dealt.has_parts(batch):
         raise ConfigurationError(
-            f"{ids_path!r} has several stretches of placeholders for one {dealt.modality}, and nothing tells which "
-            f"tokens between them belong to it; give the tokenizer: Modality({ids_path!r}, decode=tokenizer)."
+            f"{ids_path!r} has several runs of placeholders for one {dealt.modality}, and it is unknown which tokens "
+            f"between them belong to it; give the tokenizer: Modality({ids_path!r}, decode=tokenizer)."
         )

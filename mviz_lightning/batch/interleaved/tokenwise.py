@@ -81,8 +81,8 @@ class OwnTokens:
             (front & behind & own.any(1)).any()
         ):
             raise NotMeasurableError(
-                f"{path!r} is 0 in front of some rows' tokens and behind others'; allowed is one side. Give all "
-                'examples to the tokenizer at once, with padding_side="left" or "right".'
+                f"{path!r} pads some rows on the left and others on the right; allowed is one side. Give all examples "
+                'to the tokenizer at once, with padding_side="left" or "right".'
             )
 
 

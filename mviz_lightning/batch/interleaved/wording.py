@@ -6,7 +6,7 @@ from mviz_lightning.batch.interleaved.interleaving import Interleaving
 from mviz_lightning.batch.interleaved.tokenwise import Tokenwise
 from mviz_lightning.batch.schema import BatchSchema
 
-SIDES = {True: "padded in front", False: "padded behind", None: "never padded so far"}
+SIDES = {True: "padded on the left", False: "padded on the right", None: "not padded so far"}
 """Whether batches are padded on the left -> words."""
 
 
@@ -15,14 +15,13 @@ def interleaving_line(schema: BatchSchema) -> str:
     found = schema.interleaving
     if found is None:
         return ""
-    media = "; ".join(f"each {name} brings {_listed(paths)}" for name, paths in found.media.items())
+    media = "; ".join(f"with each {name}: {_listed(paths)}" for name, paths in found.media.items())
     answers = f"; answers begin where {found.labels!r} stops being -100" if found.labels else ""
     count = len(found.finder.wrappers)
-    wrappers = f", with {count} kind{'s' * (count > 1)} of tokens around them," if count else ""
+    wrappers = f" (with {count} kind{'s' * (count > 1)} of tokens around them)" if count else ""
     return (
-        f"the placeholders of {' and '.join(found.media)} in {found.ids!r}{wrappers} are replaced by those of the "
-        f"example that each comes from; {media}; by token: {_listed(found.tokenwise)}, {SIDES[_side(schema, found)]}"
-        f"{answers}"
+        f"recombined texts get the placeholders of each item's own example in {found.ids!r}{wrappers}; recombined "
+        f"{media}; per token: {_listed(found.tokenwise)}, {SIDES[_side(schema, found)]}{answers}"
     )
 
 
