@@ -66,8 +66,8 @@ def full_coalition_design(modalities: int, size: int, *, budget: int = BUDGET, s
     """
     if modalities > LARGEST:
         raise ValueError(
-            f"modalities={modalities}: all coalitions would take {2**modalities} rows per example and draw; "
-            f"{LARGEST} modalities are the most."
+            f"modalities={modalities}: all coalitions need {2**modalities} rows per example and draw; allowed are up "
+            f"to {LARGEST} modalities. Use coalition_design(), which samples orders."
         )
     base = design(modalities, size, seed=seed)
     if modalities == 2:

@@ -264,7 +264,7 @@ def decisions(outputs: Tensor, task: Task) -> Tensor:
         ValueError: The task is regression.
     """
     if task == "regression":
-        raise ValueError("task='regression': values are no decisions.")
+        raise ValueError("task='regression' has no decisions; allowed are 'multiclass', 'binary' and 'multilabel'.")
     if task == "multiclass":
         return functional.one_hot(outputs.argmax(-1), outputs.shape[-1]).double()
     return (outputs > 0).double()

@@ -106,7 +106,9 @@ def elastic_net(
     problem = Problem(values, targets, family, mixing)
     found = _refined(problem, problem.start, penalty, FINE)
     if not found.settled:
-        raise RuntimeError(f"the elastic net reached no optimum in {found.steps} steps at penalty={penalty:.3g}.")
+        raise RuntimeError(
+            f"the elastic net did not converge in {found.steps} steps at penalty={penalty:.3g}; give a larger penalty."
+        )
     return found.weights, found.intercept
 
 

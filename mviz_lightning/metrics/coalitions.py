@@ -52,8 +52,8 @@ class _CoalitionMetric(Plottable, Metric):
         """
         if outputs.dim() != 3 or outputs.shape[1] != len(self.design.tuples):
             raise ValueError(
-                f"outputs of shape {tuple(outputs.shape)}: expected are (groups, {len(self.design.tuples)}, outputs), "
-                "the outputs of metric.design.tuples in each group."
+                f"outputs have the shape {tuple(outputs.shape)}; expected (groups, {len(self.design.tuples)}, "
+                "outputs): evaluate the model on metric.design.tuples in each group."
             )
         for group in outputs:
             self.groups.append(self._of_group(group).flatten().unsqueeze(0))

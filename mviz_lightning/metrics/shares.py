@@ -75,8 +75,8 @@ class ContributionShares(Plottable, Metric):
         """
         if outputs.dim() != 3 or outputs.shape[1] != len(self.design.tuples):
             raise ValueError(
-                f"outputs of shape {tuple(outputs.shape)}: expected are (groups, {len(self.design.tuples)}, outputs), "
-                "the outputs of metric.design.tuples in each group."
+                f"outputs have the shape {tuple(outputs.shape)}; expected (groups, {len(self.design.tuples)}, "
+                "outputs): evaluate the model on metric.design.tuples in each group."
             )
         # Group by group: half-splits of all groups at once would take over ten times the memory of the outputs.
         for group in outputs:

@@ -37,7 +37,7 @@ def require_reader(modality: Modality, kind: type[ModalityType]) -> None:
         given = getattr(modality, argument)
         if given is not None and given is not False and names.isdisjoint(readers):
             raise ConfigurationError(
-                f"{argument} of {modality.values!r}: its kind is {kind.name!r}, which does not read {argument}=; kinds "
-                f"that do are {', '.join(readers)}. Leave it out, or name the kind: "
+                f"{argument} of {modality.values!r}: kind {kind.name!r} does not use {argument}=; allowed kinds: "
+                f"{', '.join(readers)}. Remove {argument}=, or give the kind: "
                 f"Modality({modality.values!r}, kind={readers[0]!r})."
             )

@@ -103,7 +103,9 @@ class Patches(Image):
         if not isinstance(values, Tensor) or values.dim() != 3:
             raise ConfigurationError(f"kind='patches' of {self.path!r}: expected (N, L, D); found {found_in(values)}.")
         if self.modality.superpixels:
-            raise ConfigurationError(f"superpixels=True of {self.path!r}: patches are no superpixels; leave it out.")
+            raise ConfigurationError(
+                f"superpixels=True of {self.path!r}: not supported for kind='patches'; remove superpixels=True."
+            )
         if not isinstance(grid, Tensor) or grid.dim() not in (2, 3) or grid.shape[-1] not in (2, 3):
             raise ConfigurationError(
                 f"grid={self.modality.grid!r} of {self.path!r}: expected (N, 2 or 3) or (N, K, 2 or 3), the frames, "
@@ -112,8 +114,8 @@ class Patches(Image):
             )
         if bool((grid[..., -2:] % (self.modality.merge or 1) != 0).any()):
             raise ConfigurationError(
-                f"merge={self.modality.merge} of {self.path!r}: allowed is what divides all rows and columns of "
-                f"{self.modality.grid!r}; leave it out to have it read from the texts."
+                f"merge={self.modality.merge} of {self.path!r}: it must divide all rows and columns in "
+                f"{self.modality.grid!r}; remove merge= to compute it from the texts."
             )
         self._check_totals(patch_totals(grid), self._real_rows.sum(1))
 
@@ -122,8 +124,8 @@ class Patches(Image):
             example = int((told != rows).nonzero()[0])
             raise ConfigurationError(
                 f"grid={self.modality.grid!r} of {self.path!r}: its products add up to {int(told[example])} patches in "
-                f"example {example}, which has {int(rows[example])} rows. Give the grid of these rows, or leave it out "
-                f"and say Modality({self.path!r}, kind='series')."
+                f"example {example}, which has {int(rows[example])} rows. Give the grid of these rows, or remove grid= "
+                f"and give Modality({self.path!r}, kind='series')."
             )
 
     @cached_property

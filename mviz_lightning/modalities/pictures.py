@@ -82,7 +82,9 @@ class Pictures(Image):
                 f"H, W); found {found_in(self.values)}."
             )
         if self.modality.superpixels:
-            raise ConfigurationError(f"superpixels=True of {self.path!r}: give kind='image', or drop superpixels.")
+            raise ConfigurationError(
+                f"superpixels=True of {self.path!r}: give kind='image', or remove superpixels=True."
+            )
 
     @cached_property
     def _channel_axis(self) -> int:

@@ -20,9 +20,9 @@ AUDIO, SOUNDS = "audio", (3, 4)
 spectrograms."""
 
 TILED = (
-    "{path!r} holds pictures in tiles that are not the parts of a further tile with the whole picture: a part that is "
-    "masked in one tile could still be seen in another. To have pictures explained, turn tiles off in the processor: "
-    "crop_to_patches=False or do_image_splitting=False."
+    "{path!r} has pictures in tiles that are not the parts of a further tile with the whole picture, so a part that is "
+    "masked in one tile may be visible in another. Turn tiles off in the processor: crop_to_patches=False or "
+    "do_image_splitting=False."
 )
 """Warning if pictures are not explained because of their tiles."""
 

@@ -85,8 +85,8 @@ class Series(ModalityType):
             )
         if not 0 < self._time < values.dim():
             raise ConfigurationError(
-                f"time_axis={self.modality.time_axis} of {self.path!r}: give an axis of {tuple(values.shape)}, not the "
-                "first, which counts the examples."
+                f"time_axis={self.modality.time_axis} of {self.path!r}: allowed are the axes 1 to {values.dim() - 1} "
+                f"of {tuple(values.shape)}; axis 0 is the example."
             )
 
     @cached_property

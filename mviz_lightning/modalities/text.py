@@ -79,8 +79,8 @@ class Text(ModalityType):
     def _string_segments(self) -> WordSegments:
         if self.modality.baseline not in (None, "zero"):
             raise ConfigurationError(
-                f"baseline={self.modality.baseline!r} of {self.path!r}: masked words of strings are left out; drop "
-                "baseline."
+                f"baseline={self.modality.baseline!r} of {self.path!r}: masked words of strings are left out; remove "
+                "baseline=."
             )
         return WordSegments(
             self.path, [[" ".join(words) for words in self._segment_words(text)] for text in self.values]

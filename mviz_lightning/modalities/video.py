@@ -66,7 +66,7 @@ class Video(Image):
             raise ConfigurationError(f"time_axis={modality.time_axis} of {self.path!r}: give 1 or 2.")
         if modality.superpixels:
             raise ConfigurationError(
-                f"superpixels=True of {self.path!r}: the segments of a video are patches; drop superpixels."
+                f"superpixels=True of {self.path!r}: the segments of a video are patches; remove superpixels=True."
             )
 
     @cached_property

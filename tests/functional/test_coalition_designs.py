@@ -146,7 +146,7 @@ def test_a_larger_budget_takes_more_draws() -> None:
 
 
 def test_all_coalitions_of_too_many_modalities_are_refused() -> None:
-    with pytest.raises(ValueError, match="modalities=9: all coalitions would take 512 rows per example and draw"):
+    with pytest.raises(ValueError, match="modalities=9: all coalitions need 512 rows per example and draw"):
         full_coalition_design(9, 36)
 
 

@@ -348,7 +348,7 @@ def test_steps_grow_where_the_loss_of_many_classes_is_flat(monkeypatch):
 def test_an_optimum_that_is_not_reached_is_said(monkeypatch):
     values, targets = problem("multinomial")
     monkeypatch.setattr(proximal, "STEPS", 3)
-    with pytest.raises(RuntimeError, match=r"the elastic net reached no optimum in 3 steps at penalty=0.01"):
+    with pytest.raises(RuntimeError, match=r"the elastic net did not converge in 3 steps at penalty=0.01"):
         elastic_net(values, targets, 0.01, "multinomial")
 
 

@@ -98,7 +98,7 @@ def test_two_modalities_take_the_rows_of_the_shares() -> None:
 
 
 def test_other_rows_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"outputs of shape \(2, 5, 1\): expected are \(groups, 64, outputs\)"):
+    with pytest.raises(ValueError, match=r"outputs have the shape \(2, 5, 1\); expected \(groups, 64, outputs\)"):
         InterSHAP(TWO, task="regression", group_size=8).update(torch.zeros(2, 5, 1))
 
 

@@ -156,7 +156,7 @@ def test_a_scale_makes_the_units_of_targets_irrelevant() -> None:
 def test_outputs_of_another_shape_are_refused_with_the_right_one(shape: tuple[int, ...]) -> None:
     metric = ContributionShares(NAMES[:2], task="multiclass", group_size=6)
 
-    with pytest.raises(ValueError, match=rf"outputs of shape \({shape[0]}, .*expected are \(groups, 36, outputs\)"):
+    with pytest.raises(ValueError, match=rf"outputs have the shape \({shape[0]}, .*expected \(groups, 36, outputs\)"):
         metric.update(torch.zeros(shape))
 
 

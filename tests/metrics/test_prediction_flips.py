@@ -205,7 +205,7 @@ def test_the_seed_and_the_pairs_of_the_design_are_those_of_the_shares() -> None:
 
 
 def test_a_regression_decides_nothing() -> None:
-    with pytest.raises(ValueError, match="values are no decisions"):
+    with pytest.raises(ValueError, match="task='regression' has no decisions"):
         decisions(torch.zeros(3, 1), "regression")
 
 

@@ -156,7 +156,7 @@ def test_sounds_of_any_length_and_silence_have_a_picture(length: int) -> None:
 @pytest.mark.parametrize("modality_type", ["series", "audio"])
 def test_an_axis_that_cannot_be_time_is_refused(axis: int, modality_type: str) -> None:
     with pytest.raises(
-        ConfigurationError, match=rf"time_axis={axis} of 'x': give an axis of \(2, 6, 9\), not the first"
+        ConfigurationError, match=rf"time_axis={axis} of 'x': allowed are the axes 1 to 2 of \(2, 6, 9\)"
     ):
         made(torch.rand(2, 6, 9), time_axis=axis, kind=modality_type)
 
