@@ -65,7 +65,7 @@ def encoder_parameters(
     parts = encoders.get(name) or alarms.encoders.get(name, ())
     if not parts:
         raise ConfigurationError(
-            f"no submodule was seen that serves {name} alone; name it: {owner}(encoders={{{name!r}: '...'}})."
+            f"no submodule was found that is used for {name} alone; name one: {owner}(encoders={{{name!r}: '...'}})."
         )
     found = dict.fromkeys(one for part in parts for one in alarms.module.get_submodule(part).parameters())
     trained = [one for one in found if one.requires_grad]

@@ -52,7 +52,7 @@ def in_every_step(optimizer: Optimizer, enter: Callable[[ExitStack], None], guar
     """
     if not isinstance(optimizer, Optimizer):
         raise ConfigurationError(
-            f"the optimizer is a {type(optimizer).__name__}, whose steps cannot be watched; use one of torch.optim."
+            f"the optimizer is a {type(optimizer).__name__}, which has no step hooks; use an optimizer of torch.optim."
         )
     steps = _Steps(enter, guard)
     with ExitStack() as stack:

@@ -117,7 +117,7 @@ def _maskable(probe: Probe, name: str) -> Tensor | None:
     finder = finder_in(probe.schema)
     if finder is None:
         raise ConfigurationError(
-            f"ModalityDropout: nothing tells where the answers begin in {name!r}, which must not be hidden. Give "
+            f"ModalityDropout: the start of the answers in {name!r} is unknown, and answers must not be hidden. Give "
             f"labels that are -100 outside the answers, or Modality({found.ids!r}, answer_start=) with the tokens in "
             "front of them."
         )

@@ -81,7 +81,7 @@ class ActingAlarm(Alarm):
             found = guard(session.encoders, {}) or {}
             history.keep_encoders(found)
             named = "; ".join(f"{name}: {', '.join(parts)}" for name, parts in found.items())
-            rank_zero_info(f"UnimodalCollapse: submodules that serve one modality alone: {named or 'none'}")
+            rank_zero_info(f"UnimodalCollapse: submodules that are used for one modality alone: {named or 'none'}")
 
     def _act(
         self,
@@ -121,7 +121,9 @@ class ActingAlarm(Alarm):
             return ""
         alarms = self._alarms(trainer, trainer.lightning_module, row, [verdict.modality])
         said = (
-            self._error_policy.guard(partial(action.announce, alarms), failed=f"{type(action).__name__} says nothing")
+            self._error_policy.guard(
+                partial(action.announce, alarms), failed=f"{type(action).__name__}.announce failed"
+            )
             for action in self._objects
         )
         return "\n".join(filter(None, said))

@@ -124,7 +124,7 @@ class ErrorPolicy:
                 self._tell(failed, error)
             except Exception:
                 with suppress(Exception):
-                    LOG.warning("%s: %s: %s, which cannot be told", self.speaker, failed, type(error).__name__)
+                    LOG.warning("%s: %s: %s, whose warning cannot be shown", self.speaker, failed, type(error).__name__)
             return otherwise
 
     def _tell(self, failed: str, error: Exception) -> None:

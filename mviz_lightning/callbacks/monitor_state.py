@@ -155,8 +155,8 @@ class Remembering(Monitor):
             others = {name: leaves for name, leaves in before.items() if now.get(name) != leaves}
             added = {name: leaves for name, leaves in now.items() if before.get(name) != leaves}
             self._error_policy.warn(
-                f"the checkpoint has the modalities {others}, and modalities= has {added} instead: curves of a name "
-                "that is gone end, and values under a name that stays are those of other inputs. The training goes on."
+                f"the checkpoint has the modalities {others}, and modalities= has {added} instead: curves of removed "
+                "names end, and a name that stays now has values of other inputs. The training goes on."
             )
 
     def _report_damages(self, saved: Saved) -> None:

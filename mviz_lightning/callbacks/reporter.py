@@ -204,7 +204,7 @@ class Reporter:
     def _tell_untaken(self, sink: Sink, kinds: Iterable[str]) -> None:
         for kind in sorted(kinds):
             logger = type(sink).__name__.removesuffix("Sink")
-            line = f"{PREFIX}{logger} takes no {kind}; they are in the folder of the run."
+            line = f"{PREFIX}{logger} does not accept {kind}; they are in the folder of the run."
             if line not in self.told:
                 self.told.add(line)
                 rank_zero_info(line)

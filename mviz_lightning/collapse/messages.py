@@ -11,29 +11,29 @@ from mviz_lightning.sinks.records import Alert, RunRecord, State, of_head
 
 REMEDIES = (
     "the training loader: is {name} of the same example as its label, normalised once, and not constant or empty?",
-    "a shortcut in {rest}: does it hold the label, or something that stands for it?",
-    "modality dropout: hide {rest} in some training examples, so that {name} has to answer alone",
+    "a shortcut in {rest}: does it contain the label, or something that determines it?",
+    "modality dropout: hide {rest} in some training examples, so that the model must predict from {name} alone",
     "a larger learning rate for the encoder of {name}, or a smaller one for {rest}; nothing frozen or detached",
 )
 TOLD_BY_OTHERS = (
-    "What {name} tells, {rest} tell{s} too, as far as a regression can see: the model may well do without it.",
-    "If {rest} hold{s} a leaked label, it looks the same: look for one. If {name} must be used, name it in expected=.",
+    "A regression found no information in {name} that {rest} lack{s}, so the model may not need it.",
+    "A leaked label in {rest} gives the same result: check for one. If {name} must be used, name it in expected=.",
 )
 UNTESTED = (
-    "its raw inputs could not be tested: no table of numbers, too few examples or families of kin, or copies of few"
+    "its raw inputs could not be tested: they are not numeric, or there are too few distinct examples or kin groups"
 )
 WITHOUT_LABELS = (
-    "without labels (target=), flips alone are judged (totals in a regression), from the third check on, and only "
-    "modalities named in expected= can be called collapsed."
+    "without labels (target=), only flips are judged (in a regression, totals), from the third check; only modalities "
+    "in expected= can be collapsed."
 )
-OWN_ANSWERS = "the nats a token that own answers lose are judged, from the third check on."
+OWN_ANSWERS = "the nats per token that own answers lose are judged, from the third check."
 UNPROVEN_ANSWERS = (
-    " Answers that are texts are no labels, so no regression on raw inputs can prove that {name} is informative: pass "
-    "UnimodalCollapse(expected={names}), or a model that does without is only called unused, and no alarm is raised."
+    " Text answers are not labels, so no regression on raw inputs can prove that {name} is informative. Pass "
+    "UnimodalCollapse(expected={names}); without it, an ignored modality is only called unused and raises no alarm."
 )
 WITHOUT_SCALE = (
-    "score= gives one constant answer the same value as the labels themselves, or none; flips alone are judged (totals "
-    "in a regression), from the third check on."
+    "score= gives a constant answer the same value as the labels themselves, or no value; only flips are judged (in a "
+    "regression, totals), from the third check."
 )
 NEVER_LEARNED = (
     "no modality was judged: the score never got {0:.0%} of the way from chance to a perfect score (min_skill={0:g}). "
@@ -72,21 +72,22 @@ def _advice(verdict: Verdict) -> list[str]:
     name = verdict.modality
     rest = " and ".join(verdict.rest) if len(verdict.rest) <= NAMED else "the others"
     if verdict.rose_from is not None:
-        return [f"No alarm while it rises by so much that {name} soon counts as used: nothing to do yet."]
+        return [f"No alarm yet: at its present rate of increase, {name} will soon count as used."]
     if verdict.state is State.REDUNDANT:
         ending = "s" * (len(verdict.rest) == 1)
         return [line.format(name=name, rest=rest, s=ending) for line in TOLD_BY_OTHERS]
     if _is_tower(verdict) and verdict.state is not State.USED:
         return tower_remedies(name, verdict.rest)
     if verdict.state is State.UNUSED:
-        return [f"That is as it should be if {name} has nothing to add; otherwise name it in expected=."]
+        return [f"This is correct if {name} has no further information; otherwise name it in expected=."]
     if verdict.state is State.USED:
         return []
     lines = ["What to try:", *(f"  - {line.format(name=name, rest=rest)}" for line in REMEDIES)]
     if verdict.skill is not None and verdict.skill > PERFECT:
         lines.append(
-            f"There is little left to gain. Either {rest} really says it all, and all is well (name in expected= what "
-            "must be used), or the label leaks into it: the two look alike from here."
+            f"The score is nearly perfect. Either {rest} {'is' if len(verdict.rest) == 1 else 'are'} sufficient (name "
+            "in expected= what must be used), or a label leaks into the inputs; the monitor cannot distinguish these "
+            "cases."
         )
     return lines
 
@@ -116,7 +117,7 @@ def headline(verdict: Verdict) -> str:
     relied = relied if since else "hardly relies on it"
     told = {
         State.COLLAPSED: ", though it is informative",
-        State.REDUNDANT: ", and the others tell the same",
+        State.REDUNDANT: ", and the others contain the same information",
         State.UNUSED: "" if verdict.rose_from is None else "; not yet learned, its total still rises",
     }
     return f"{verdict.subject}: {verdict.state.name.lower()}{since}; the model {relied}{told[verdict.state]}"
@@ -161,7 +162,9 @@ def _lost(verdict: Verdict) -> list[str]:
     values = {} if verdict.row is None else verdict.row.values
     if f"{NATS}{verdict.modality}" in values:
         nats, own = (values[f"{key}/{verdict.modality}"] for key in ("nats", "retrieval"))
-        return [f"an answer loses {nats:.3f} nats a token when it is swapped; {own:.0%} of the answers find their own"]
+        return [
+            f"an answer loses {nats:.3f} nats per token when it is swapped; {own:.0%} are most likely with their own"
+        ]
     if verdict.drop is None:
         return []
     swapped = values["score"] - values[f"perceptual/{verdict.modality}"]

@@ -122,8 +122,8 @@ def rule_for(row: RunRecord, limits: CollapseRule) -> CollapseRule | TowerRule:
 def tower_headline(verdict: Verdict) -> str:
     """Return the finding about a modality that is not used, in a few words."""
     if verdict.state is State.COLLAPSED:
-        return "its embeddings no longer tell its examples apart" + (", from the start" if verdict.from_start else "")
-    return "the model found pairs by it before and no longer does"
+        return "its embeddings no longer distinguish its examples" + (", from the start" if verdict.from_start else "")
+    return "the model matched pairs with it before and no longer does"
 
 
 def tower_evidence(row: RunRecord, name: str, rest: Sequence[str]) -> list[str]:

@@ -211,7 +211,7 @@ def test_names_that_the_model_or_the_monitor_lacks_are_refused():
 def test_what_cannot_work_says_why():
     module = model()
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    with pytest.raises(ConfigurationError, match=r"no submodule was seen that serves image alone; name it"):
+    with pytest.raises(ConfigurationError, match=r"no submodule was found that is used for image alone; name one"):
         EncoderLearningRate(others=0.1).during_step(optimizer, alarms(module), 0)
     with pytest.raises(ConfigurationError, match="LBFGS steps by copies"):
         EncoderLearningRate().during_step(torch.optim.LBFGS(module.parameters()), alarms(module), 0)

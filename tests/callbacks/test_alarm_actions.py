@@ -321,4 +321,4 @@ def test_alarms_say_what_is_done_and_the_log_names_the_encoders(tmp_path, caplog
         "A checkpoint is saved in at.",
         "The training is stopped (action='stop').",
     ]
-    assert "submodules that serve one modality alone: image: encoders.image; text: encoders.text" in caplog.text
+    assert "submodules that are used for one modality alone: image: encoders.image; text: encoders.text" in caplog.text

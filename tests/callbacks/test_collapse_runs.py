@@ -251,7 +251,7 @@ def test_scores_of_the_user_s_own(tmp_path, caplog, kind, score, expected):
     refuses_constants = isinstance(score, Correlation)
     # Judged from the third check on where the score does not tell: two silent checks are the third and the fourth.
     assert states(watch) == ([0, 0, 0, 2, 0] if refuses_constants else expected)
-    said = [message for message in told(caplog) if "gives one constant answer the same value" in message]
+    said = [message for message in told(caplog) if "gives a constant answer the same value" in message]
     assert len(said) == refuses_constants
 
 

@@ -58,7 +58,7 @@ def ended(folder, *callbacks):
     return weights, random.getstate(), np.random.get_state()[1].tolist(), chosen.optimizers[0].state_dict()["state"]
 
 
-@pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples leaves the scores the same")
+@pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples leaves the scores bit-identical")
 def test_the_training_ends_with_the_same_bits_whoever_watches(tmp_path):
     watch = MultimodalMonitor({"image": "0", "text": "1"}, target="2", **(SMALL | {"reference": 128}))
     alone = ended(tmp_path)

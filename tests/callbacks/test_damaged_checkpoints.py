@@ -223,8 +223,8 @@ def test_a_survey_that_fails_on_what_it_remembers_begins_anew(
     watch, weights, said = resume(tmp_path, checkpoint, state)
     assert said == set()
     assert all(torch.equal(weights[key], resumed[key]) for key in resumed)
-    assert "errors left out what was remembered of runs before, and failed on: TypeError" in watch.history[-1].note
-    assert "representation left out what was remembered" in watch.history[-1].note
+    assert "errors failed with the memory of earlier runs (TypeError" in watch.history[-1].note
+    assert "representation failed with the memory of earlier runs" in watch.history[-1].note
     assert {"errors/spoiled", "representation/only_image"} <= watch.history[-1].values.keys()
 
 

@@ -165,7 +165,7 @@ def test_a_logger_that_raises_costs_its_pictures_only(tmp_path):
 
 
 def test_a_task_that_nothing_tells_is_asked_for_before_the_training(tmp_path):
-    with pytest.raises(ConfigurationError, match="neither task= nor target= tells what they stand for"):
+    with pytest.raises(ConfigurationError, match="neither task= nor target= shows what they are"):
         fit(tmp_path, monitor(target=None), module=Unseen())
 
 

@@ -46,7 +46,11 @@ def expected(watch, drop=()):
     ("settings", "dime", "message"),
     [
         ({"class_names": ["a", "b"]}, {}, "class_names has 2 names, but the model has 3 outputs"),
-        ({}, {"outputs": [9]}, r"DIME\(outputs=\[9\]\): the model has 3 outputs; 9 is none of 0 to 2"),
+        (
+            {},
+            {"outputs": [9]},
+            r"DIME\(outputs=\[9\]\): the model has 3 outputs; 9 is out of range; allowed are 0 to 2",
+        ),
         ({"modalities": {"a": Modality("0", kind="image"), "b": "1"}}, {}, "kind='image' of '0': expected"),
         ({"modalities": {"a": Modality("0", baseline="blur"), "b": "1"}}, {}, "baseline='blur' of '0'"),
     ],

@@ -100,7 +100,7 @@ def test_a_constant_tower_is_an_alarm(tmp_path):
     assert [row.values["collapse/text"] for row in monitor.history.fitted] == [0, 2, 2]
     assert {row.values["collapse/image"] for row in monitor.history.fitted} == {0}
     (said,) = alarms
-    assert "text: collapsed since epoch 0 (step 7); its embeddings no longer tell its examples apart" in said
+    assert "text: collapsed since epoch 0 (step 7); its embeddings no longer distinguish its examples" in said
     assert "uniformity of its embeddings" in said
     assert "the inputs of text: are they constant" in said
 

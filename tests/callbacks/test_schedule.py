@@ -196,7 +196,7 @@ def test_an_error_that_cannot_be_told_ends_no_training_and_leaves_its_type_in_th
 
     assert ErrorPolicy().guard(fail, "kept") == "kept"
     assert logged_warnings == [
-        "MultimodalMonitor: a result could not be written or read: OSError, which cannot be told"
+        "MultimodalMonitor: a result could not be written or read: OSError, whose warning cannot be shown"
     ]
     logged_warnings.clear()
     with pytest.raises(OSError, match="disk full"):

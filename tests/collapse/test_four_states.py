@@ -91,15 +91,16 @@ def test_a_redundant_modality_is_a_notice_that_names_the_leak_it_may_be() -> Non
     assert (alert.title, alert.urgent) == ("b: redundant", False)
     lines = alert.text.splitlines()
     assert lines[0] == (
-        "b: redundant since epoch 1 (step 10); the model no longer relies on it, and the others tell the same"
+        "b: redundant since epoch 1 (step 10); the model no longer relies on it, and the others contain the same "
+        "information"
     )
     assert (
         "  with the raw inputs of the others, it adds 0.1% +- 0.2% (standard error) of the labels' variance beyond "
         in (alert.text)
     )
     assert lines[-2:] == [
-        "What b tells, a tells too, as far as a regression can see: the model may well do without it.",
-        "If a holds a leaked label, it looks the same: look for one. If b must be used, name it in expected=.",
+        "A regression found no information in b that a lacks, so the model may not need it.",
+        "A leaked label in a gives the same result: check for one. If b must be used, name it in expected=.",
     ]
 
 

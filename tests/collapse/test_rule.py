@@ -481,7 +481,7 @@ def test_an_alarm_says_what_to_try_with_the_names_of_the_others() -> None:
     assert lines[0].startswith("b: collapsed since epoch 1")
     assert lines[-1] == "The training is stopped."
     assert sum(line.startswith("  - ") for line in lines) == len(alarms.REMEDIES)
-    assert "hide image and {audio} in some training examples, so that b has to answer alone" in alert.text
+    assert "hide image and {audio} in some training examples, so that the model must predict from b alone" in alert.text
 
 
 def test_unused_is_a_notice_that_names_the_way_to_an_alarm() -> None:
@@ -672,7 +672,7 @@ def test_among_many_modalities_each_may_do_less(total: float, state: State) -> N
 def test_a_nearly_perfect_model_is_told_that_little_is_left_to_gain() -> None:
     said_of = [alarms.alert(replace(said("ss"), skill=skill)).text for skill in (0.9, 0.96)]
 
-    assert ["There is little left to gain" in text for text in said_of] == [False, True]
+    assert ["The score is nearly perfect" in text for text in said_of] == [False, True]
 
 
 def test_a_verdict_without_a_date_is_of_one_run_alone() -> None:
@@ -694,7 +694,7 @@ def test_own_answers_are_judged_by_the_nats_that_they_lose(nats: float, least: f
     found = replace(rule(), min_nats=least).judge(rows, ScoreReference(), ["a", "b"])["b"]  # whose total is 0.5
     assert found.state is state
     told = alarms.evidence(found)
-    assert f"an answer loses {nats:.3f} nats a token when it is swapped; 10% of the answers find their own" in told
+    assert f"an answer loses {nats:.3f} nats per token when it is swapped; 10% are most likely with their own" in told
 
 
 def test_without_a_proof_of_own_answers_the_remedy_is_named() -> None:
@@ -702,9 +702,9 @@ def test_without_a_proof_of_own_answers_the_remedy_is_named() -> None:
     assert "labels" not in alarms.without_score(row, ["b"])
     told = alarms.without_score(row, None)
     assert "no regression on raw inputs can prove that b is informative" in told
-    assert "pass UnimodalCollapse(expected=['b'])" in told
+    assert "Pass UnimodalCollapse(expected=['b'])" in told
     assert alarms.without_score(check(score=None), None).startswith("without labels")
-    assert alarms.without_score(check(), None).startswith("score= gives one constant answer")
+    assert alarms.without_score(check(), None).startswith("score= gives a constant answer")
 
 
 def test_the_history_shows_what_own_answers_lose() -> None:
@@ -713,5 +713,5 @@ def test_the_history_shows_what_own_answers_lose() -> None:
     assert "nats lost without b [95 %]   b retrieval" in table
     assert "1.500 [1.000, 2.000]         0.250" in table
     charts = {chart.title: chart.keys for chart in dashboard("mviz", ["a", "b"], [*told, "total/b"]).charts}
-    assert charts["nats a token that own answers lose when swapped"] == ["mviz/nats/b"]
-    assert charts["own answers find their own"] == ["mviz/retrieval/b"]
+    assert charts["nats per token that own answers lose when swapped"] == ["mviz/nats/b"]
+    assert charts["own answers that are most likely with their own input"] == ["mviz/retrieval/b"]

@@ -73,7 +73,7 @@ def test_the_alarm_says_what_the_embeddings_show():
     runs = [run(epoch, uniform=(-2.0, -0.0004), rank=(12.0, 3.0)) for epoch in range(2)]
     verdict = rule_for(runs[-1], CollapseRule()).judge(runs, CHANCE, NAMES)["text"]
     text = alert(verdict).text
-    assert text.startswith("text: collapsed since epoch 0 (step 0); its embeddings no longer tell its examples apart")
+    assert text.startswith("text: collapsed since epoch 0 (step 0); its embeddings no longer distinguish its examples")
     assert evidence(verdict) == [
         "the score is 0.062, and 0.062 when it is swapped: nothing is lost",
         "uniformity of its embeddings 0.000 (0 is one point); that of image -2.000",

@@ -206,8 +206,9 @@ def _alerts(run: StoredRun) -> Iterator[Line]:
         "What to try:\n"
         f"  - the training loader: is {name} of the same example as its label, normalised once, and not constant or "
         "empty?\n"
-        f"  - a shortcut in {rest}: does it hold the label, or something that stands for it?\n"
-        f"  - modality dropout: hide {rest} in some training examples, so that {name} has to answer alone\n"
+        f"  - a shortcut in {rest}: does it contain the label, or something that determines it?\n"
+        f"  - modality dropout: hide {rest} in some training examples, so that the model must predict from {name} "
+        "alone\n"
         f"  - a larger learning rate for the encoder of {name}, or a smaller one for {rest}; nothing frozen or detached"
     )
     told = min(begin + 1, run.epochs - 1)
