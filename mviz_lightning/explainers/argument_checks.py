@@ -32,5 +32,5 @@ def require_outputs(explainer: object, named: Sequence[int] | None, count: int) 
     if beyond:
         raise ConfigurationError(
             f"{type(explainer).__name__}(outputs={list(named or ())}): the model has {count} outputs; {beyond[0]!r} is "
-            f"none of 0 to {count - 1}."
+            f"out of range; allowed are 0 to {count - 1}."
         )

@@ -32,10 +32,10 @@ def underivable(segments: Segmentation) -> str:
         return ""
     if isinstance(segments, JointSegments):
         leaves = enumerated([part.leaf for part in segments.parts])
-        return f"its parts lie in {leaves}, and outputs are derived by one leaf alone"
+        return f"its parts lie in {leaves}, and derivatives need a single leaf"
     if isinstance(segments, WordSegments):
-        return "there is nothing to derive by in strings"
-    return "its parts are no entries of a tensor"
+        return "strings have no derivatives"
+    return "its parts are not entries of a tensor"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class ProbeContext:
             return groups[found[0, 0]], int(found[0, 1])
         fitting = groups[kinds[groups[:, 0]] == kinds[example]]
         if not len(fitting):
-            raise RuntimeError(f"no example with as many pictures or sounds as example {example} is recombined.")
+            raise RuntimeError(f"no recombined example has as many pictures or sounds as example {example}.")
         substitute = fitting[example % len(fitting)].clone()
         substitute[0] = example
         return substitute, 0

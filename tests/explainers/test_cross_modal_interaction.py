@@ -332,7 +332,7 @@ def test_strings_are_masked_instead_and_so_is_what_is_detached() -> None:
     given = {"x": X, "text": ["one two three"] * COUNT, "label": integers(2, COUNT)}
     read = {"image": ZERO["image"], "text": "text"}
     for example, _, pair in pairs_of(found(Reads(), given, read, method="second_order", outputs=[0])):
-        assert (pair.method, pair.reason) == ("difference", "there is nothing to derive by in strings")
+        assert (pair.method, pair.reason) == ("difference", "strings have no derivatives")
         expected = X[example, :, None] * torch.tensor([[1.0], [0], [0], [0]]).expand(4, 3)
         torch.testing.assert_close(pair.weights.float(), expected, atol=1e-5, rtol=1e-4)
 
@@ -408,7 +408,7 @@ def test_rounding_of_half_precision_is_no_interplay() -> None:
 
 
 def test_outputs_and_modalities_that_are_not_there_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="the model has 2 outputs; 2 is none of 0 to 1"):
+    with pytest.raises(ConfigurationError, match="the model has 2 outputs; 2 is out of range; allowed are 0 to 1"):
         found(seeded(Smooth), outputs=[2])
     with pytest.raises(ConfigurationError, match="there is no modality 'sound'; name one of image, text"):
         found(seeded(Smooth), segments={"sound": [0]})

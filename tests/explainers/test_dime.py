@@ -315,7 +315,9 @@ def test_arguments_of_another_kind_are_refused() -> None:
 @pytest.mark.parametrize("outputs", [[0, 3], [-1]])
 def test_an_output_that_the_model_does_not_have_is_refused(outputs: list[int]) -> None:
     DIME(outputs=[0, 2]).check(3)
-    with pytest.raises(ConfigurationError, match=rf"the model has 3 outputs; {outputs[-1]} is none of 0 to 2"):
+    with pytest.raises(
+        ConfigurationError, match=rf"the model has 3 outputs; {outputs[-1]} is out of range; allowed are 0 to 2"
+    ):
         DIME(outputs=outputs).check(3)
 
 

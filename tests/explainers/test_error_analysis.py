@@ -325,7 +325,7 @@ def test_impossible_arguments_are_refused(options, message) -> None:
 def test_without_labels_nothing_is_an_error() -> None:
     batch, unimodal, interaction, _ = planted.errors("multiclass")
     found = planted.session(planted.Pair(unimodal, interaction), batch, target=None, task="multiclass")
-    with pytest.raises(ConfigurationError, match=r"target=None, and without labels nothing is an error. Say target="):
+    with pytest.raises(ConfigurationError, match=r"target=None, but error analysis needs labels. Give target="):
         found.explain(ErrorAnalysis())
 
 

@@ -241,7 +241,7 @@ def test_a_class_that_is_never_predicted_is_left_out() -> None:
     assert result.values["fidelity"] > 0.9
 
 
-@pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples leaves the scores the same")
+@pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples leaves the scores bit-identical")
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
 def test_predictions_that_are_always_the_same_need_no_feature(task) -> None:
     module = Sparse(task)
@@ -257,7 +257,7 @@ def test_predictions_that_are_always_the_same_need_no_feature(task) -> None:
     assert all(one.effects == [] and one.agrees for one in result.examples)
 
 
-@pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples leaves the scores the same")
+@pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples leaves the scores bit-identical")
 def test_features_that_are_all_constant_foretell_what_one_answer_does() -> None:
     class Beside(Sparse):
         def forward(self, image, text):
@@ -268,14 +268,14 @@ def test_features_that_are_all_constant_foretell_what_one_answer_does() -> None:
     assert (result.constant, result.weights) == (WIDTH + 2, [])
 
 
-@pytest.mark.filterwarnings("ignore:swapping 'image' or 'text' among 16 examples leaves the scores the same")
+@pytest.mark.filterwarnings("ignore:swapping 'image' or 'text' among 16 examples leaves the scores bit-identical")
 def test_values_that_never_vary_cannot_be_foretold() -> None:
     module = Sparse("regression")
     with torch.no_grad():
         module.head.weight.zero_()
         module.head.bias.fill_(0.1)
     examples = {**batch(), "label": floats(COUNT, seed=3)}
-    with pytest.raises(RuntimeError, match="values that are the same for all examples cannot be foretold"):
+    with pytest.raises(RuntimeError, match="all values are constant, so a sparse model cannot predict them"):
         session("regression", module, examples).explain(MultimodalPrediction())
 
 
@@ -352,7 +352,7 @@ def test_r2_leaves_out_constants_though_their_mean_is_rounded() -> None:
     values, constants = floats(49, 1).double(), torch.linspace(-1, 1, 50, dtype=torch.float64).expand(49, -1)
     assert ((constants - constants.mean(0)) != 0).any()
     assert agreement(torch.cat([values, constants + 1], 1), torch.cat([values, constants], 1), "regression") == 1
-    with pytest.raises(RuntimeError, match="the same for all examples"):
+    with pytest.raises(RuntimeError, match="all values are constant"):
         agreement(constants + 1, constants, "regression")
 
 

@@ -292,7 +292,9 @@ def test_impossible_arguments_are_refused(options, message) -> None:
 
 
 def test_a_feature_that_the_model_does_not_have_is_refused(planted) -> None:
-    with pytest.raises(ConfigurationError, match=r"features=\[3, 7\]\): there are 7 features; 7 is none of 0 to 6"):
+    with pytest.raises(
+        ConfigurationError, match=r"features=\[3, 7\]\): there are 7 features; 7 is out of range; allowed are 0 to 6"
+    ):
         planted.explain(MultimodalRepresentation(features=[3, 7]))
 
 
@@ -398,11 +400,11 @@ def test_a_layer_before_the_fusion_is_told() -> None:
     assert result.unfused == "text"
     assert result.values["only_text"] == 1
     assert result.values["rank_image"] == 0
-    assert "name a later layer=" in written(result, found, "overview")
+    assert "give a later layer=" in written(result, found, "overview")
     assert result_of(session(seeded(Planted))).unfused is None
 
 
-@pytest.mark.filterwarnings("ignore:swapping 'image' among 16 examples leaves the scores the same")
+@pytest.mark.filterwarnings("ignore:swapping 'image' among 16 examples leaves the scores bit-identical")
 def test_a_model_that_follows_one_modality_is_not_told_of_another_layer() -> None:
     class TextOnly(Planted):
         def forward(self, image: Tensor, text: Tensor) -> Tensor:
@@ -411,7 +413,7 @@ def test_a_model_that_follows_one_modality_is_not_told_of_another_layer() -> Non
     assert result_of(session(seeded(TextOnly))).unfused is None
 
 
-@pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples leaves the scores the same")
+@pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples leaves the scores bit-identical")
 def test_a_model_all_of_whose_features_are_dead() -> None:
     class Dead(Planted):
         def forward(self, image: Tensor, text: Tensor) -> Tensor:

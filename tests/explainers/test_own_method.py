@@ -251,7 +251,7 @@ def test_one_by_one_there_is_no_second_round() -> None:
         def plan(self, *given: Any) -> Request:
             return Request(super().plan(*given).queries, second_round_rows=1)
 
-    with pytest.raises(ConfigurationError, match="single: .* one_by_one=True asks for derivatives or a second round"):
+    with pytest.raises(ConfigurationError, match="single: .* one_by_one=True requests derivatives or a second round"):
         dealt(Ranks(), Impossible())
 
 

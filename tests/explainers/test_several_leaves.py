@@ -147,7 +147,7 @@ class Typed(nn.Module):
 
 
 SAID = "The parts of text are those of ids; types changes the output too, and is never masked."
-LINE = "the segments of text are those of ids; types changes the output too, and is never masked"
+LINE = "the segments of text are those of ids; types also changes the output and is never masked"
 EXPLAINERS: list[Explainer] = [
     DIME(num_examples=2),
     UnimodalImportance(method="occlusion", num_examples=2),
@@ -214,7 +214,7 @@ def test_swapping_never_asks_a_model_for_what_it_cannot_do() -> None:
 
 def test_reasons_without_derivatives_name_the_leaves() -> None:
     report = reported(UnimodalImportance(num_examples=1), CrossModalInteraction(num_examples=1, method="second_order"))
-    reason = "its parts lie in cont and cat, and outputs are derived by one leaf alone"
+    reason = "its parts lie in cont and cat, and derivatives need a single leaf"
     part = report.results["importance"].examples[0].outputs[0].parts["table"]
     assert (part.method, part.reason) == ("occlusion", reason)
     (pair,) = report.results["cross_modal"].examples[0].outputs[0].pairs

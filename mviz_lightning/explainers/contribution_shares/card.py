@@ -75,7 +75,9 @@ def _bars(values: Mapping[str, float], modalities: Sequence[str]) -> list[Diagra
     pairs = [key for key in values if key.startswith("interaction/")]
     alone += [Bar(key.partition("/")[2], *_with_bounds(values, key), INTERACTION) for key in pairs if len(pairs) > 1]
     alone += [Bar("interaction", *_with_bounds(values, "interaction"), INTERACTION)] * ("interaction" in values)
-    found: list[Diagram] = [Bars("Nats a token that own answers lose when a modality is swapped", nats)] if nats else []
+    found: list[Diagram] = (
+        [Bars("Nats per token that own answers lose when a modality is swapped", nats)] if nats else []
+    )
     found += [Bars("Lost without a modality (total effect, 95 %)", totals, percent=True)] if totals else []
     return found + ([Bars("Explained by each alone (95 %)", alone, percent=True)] if alone else [])
 

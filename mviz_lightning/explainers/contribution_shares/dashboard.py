@@ -70,7 +70,10 @@ def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
 
 def _answer_charts(keys: Sequence[str]) -> list[Chart]:
     """Return the diagrams of own answers' losses; none for other outputs."""
-    titles = {"nats": "nats a token that own answers lose when swapped", "retrieval": "own answers find their own"}
+    titles = {
+        "nats": "nats per token that own answers lose when swapped",
+        "retrieval": "own answers that are most likely with their own input",
+    }
     shown = {title: [key for key in keys if key.partition("/")[0] == first] for first, title in titles.items()}
     return [Chart(title, found) for title, found in shown.items() if found]
 

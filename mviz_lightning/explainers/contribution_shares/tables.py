@@ -44,8 +44,8 @@ def _answer_lines(values: Mapping[str, float]) -> list[str]:
     """Return a line for each modality with losses of own answers; none for other outputs."""
     names = [key.partition("/")[2] for key in values if key.startswith("nats/")]
     return [
-        f"own answers lose {interval(values, f'nats/{name}')} nats a token when {name} is swapped; "
-        f"{values[f'retrieval/{name}']:.0%} of them find their own {name} in the group"
+        f"own answers lose {interval(values, f'nats/{name}')} nats per token when {name} is swapped; "
+        f"{values[f'retrieval/{name}']:.0%} are most likely with their own {name}"
         for name in names
     ]
 

@@ -19,8 +19,8 @@ COLUMNS = (
 )
 
 READING = (
-    "UC: what the modalities add each by itself. MI: what they add only together. "
-    "Orange raises the output, blue lowers it; a faint map is not to be trusted (R² below 0.2)."
+    "UC: what each modality adds alone. MI: what the modalities add only together. "
+    "Orange raises the output, blue lowers it; a faint map is unreliable (R² below 0.2)."
 )
 
 

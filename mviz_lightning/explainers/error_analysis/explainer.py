@@ -99,8 +99,8 @@ class ErrorAnalysis(Explainer):
         ):
             what = "target=None" if probe_context.probe.target is None else "no example that is recombined has a label"
             raise ConfigurationError(
-                f"ErrorAnalysis: {what}, and without labels nothing is an error. Say target= with the path of the "
-                "labels, or leave ErrorAnalysis out of the explainers."
+                f"ErrorAnalysis: {what}, but error analysis needs labels. Give target= with the path of the labels, or "
+                "remove ErrorAnalysis from the explainers."
             )
         return Request([Query(probe_context.probe.groups[:, probe_context.design.tuples].flatten(0, 1))])
 

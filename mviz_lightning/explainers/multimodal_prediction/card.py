@@ -23,10 +23,10 @@ def features_card(one: ExampleFeatures) -> Card:
     shown = ExampleDisplay(one)
     name = shown.labels.output(one.output)
     bars = [_signed(f"feature {effect.feature}", effect.effect) for effect in one.effects[:MOST_EFFECTS]]
-    verdict = f"{name}: no feature carries it"
+    verdict = f"{name}: no feature has an effect on it"
     if bars:
-        verdict = f"{name}: {bars[0].label} carries it most, {number_words(bars[0].value)}"
-    differs = ["The sparse model predicts something else than the model."] * (one.agrees is False)
+        verdict = f"{name}: {bars[0].label} has the largest effect, {number_words(bars[0].value)}"
+    differs = ["The sparse model does not predict the same as the model."] * (one.agrees is False)
     rows = [
         [*shown.cells(one.output), effect.feature, effect.weight, effect.activation, effect.effect]
         for effect in one.effects
@@ -44,7 +44,7 @@ def prediction_card(result: PredictionResult) -> Card:
     ]
     used = len({feature for feature, _, _ in result.weights})
     told = ", ".join(f"{name} {percent(float(value), 0)}" for name, value in result.values.items())
-    verdict = f"{used} of {result.features} features carry the predictions"
+    verdict = f"{used} of {result.features} features have an effect on the predictions"
     rows = [[feature, output, labels.output(output), weight] for feature, output, weight in result.weights]
     diagrams = [Bars("Strongest weights: feature on output", bars)] if bars else []
     lines = [f"On {result.held_out} held-out examples: {told}"] if told else []

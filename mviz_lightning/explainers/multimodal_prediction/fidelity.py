@@ -67,7 +67,7 @@ def agreement(scores: Tensor, targets: Tensor, task: Task) -> float:
         return float(same(scores, targets, task).double().mean())
     varies = beyond_rounding(targets)
     if not bool(varies.any()):
-        raise RuntimeError("values that are the same for all examples cannot be foretold from features.")
+        raise RuntimeError("all values are constant, so a sparse model cannot predict them.")
     missed, around = ((targets - guess).square().sum(0) for guess in (scores, targets.mean(0)))
     return float((1 - missed / around)[varies].mean())
 

@@ -89,7 +89,9 @@ def representation_card(result: Representation) -> Card:
     words = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     verdict = f"{len(result.kinds)} fused features: {words}" if len(result.kinds) else "no fused features"
     unfused = (
-        [] if result.unfused is None else [f"The outputs do not follow {result.unfused} alone: name a later layer="]
+        []
+        if result.unfused is None
+        else [f"All features depend on {result.unfused} alone, the outputs do not: give a later layer="]
     )
     columns = ["feature", "follows", *share_names_of(result)]
     rows = [

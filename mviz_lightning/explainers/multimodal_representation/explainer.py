@@ -161,7 +161,7 @@ class MultimodalRepresentation(Explainer):
             if beyond:
                 raise ConfigurationError(
                     f"MultimodalRepresentation(features={list(self.features)}): there are {len(kinds)} features; "
-                    f"{beyond[0]} is none of 0 to {len(kinds) - 1}."
+                    f"{beyond[0]} is out of range; allowed are 0 to {len(kinds) - 1}."
                 )
             return list(dict.fromkeys(self.features))
         known = self._asked | {"width": len(kinds)}

@@ -42,7 +42,8 @@ def overview(result: Representation, title: str) -> Pixels:
     from matplotlib.figure import Figure  # plotting is loaded when a picture is drawn, not at import
 
     figure = Figure(figsize=(WIDTH, 3.3), dpi=100, layout="constrained")
-    note = "" if result.unfused is None else f"\nThe outputs do not follow {result.unfused} alone: name a later layer="
+    layer = f"\nAll features depend on {result.unfused} alone, the outputs do not: give a later layer="
+    note = "" if result.unfused is None else layer
     words = "\n".join(map(legible, f"{title}{note}".split("\n")))
     figure.suptitle(words, fontsize=10, weight="bold", x=0.02, ha="left")
     counts, shares = figure.subplots(1, 2, width_ratios=(1, 1.25))

@@ -41,7 +41,7 @@ const CURVES = [
     share: true,
     means: "decisions that swapping the modality changes, of those that swapping everything changes",
   },
-  { key: "nats", choice: "Nats", means: "nats a token that the model’s own answer loses without the modality" },
+  { key: "nats", choice: "Nats", means: "nats per token that the model’s own answer loses without the modality" },
   {
     key: "retrieval",
     choice: "Retrieval",

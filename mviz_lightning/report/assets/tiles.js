@@ -111,7 +111,7 @@ const LOSSES = [
   ["perceptual", () => "none of the score lost when swapped", (x) => Math.abs(x) < 0.0005],
   ["perceptual", (x) => `${minus((-x).toFixed(3))} of the score gained when swapped`, (x) => x <= -0.0005],
   ["flips", (x) => `${percent(Math.min(1, x))} of decisions depend on it`, () => true],
-  ["nats", (x) => `${number(x)} nats a token are lost without it`, () => true],
+  ["nats", (x) => `${number(x)} nats per token are lost without it`, () => true],
   ["retrieval", (x) => `its own answer is likeliest for ${percent(x)} of examples`, () => true],
   ["score_without", (x) => `score without it: ${number(x)}`, () => true],
   ["effective_rank", (x) => `embeddings vary in ${number(x)} directions`, () => true],
