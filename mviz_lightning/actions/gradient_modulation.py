@@ -63,7 +63,7 @@ class GradientModulation(Action):
         """Return the factors of the gradients in words; if all are 1, whether noise is added."""
         factors = [f"{name} by {k:.2g}" for name, k in self.coefficients(alarms).items() if k != 1]
         if factors:
-            return f"Until the alarm ends, gradients are multiplied, those of the encoder of {', '.join(factors)}."
+            return f"Until the alarm ends, the gradients of these encoders are multiplied: {', '.join(factors)}."
         return "Until the alarm ends, noise is added to the gradients of the encoders." * self.noise
 
     def require(self, alarms: Alarms) -> None:

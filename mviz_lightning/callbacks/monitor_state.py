@@ -110,7 +110,7 @@ class Remembering(Monitor):
         state: dict[str, Any] = plain(past | {"probe": self._fit_session.state(self._checkpoint_bytes)}, "", lost)
         if lost:
             self._error_policy.warn(
-                f"checkpoints take numbers, texts and tensors, and are written without {'; '.join(lost)}"
+                f"checkpoints store numbers, strings and tensors; they are written without {'; '.join(lost)}"
             )
         return state
 

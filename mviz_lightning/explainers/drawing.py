@@ -132,7 +132,7 @@ class DrawingContext:
         change, are = ("changes", "is") if len(paths) == 1 else ("change", "are")
         return (
             f"The parts of {name} are those of {enumerated(self.modality_types[name].content)}; {enumerated(paths)} "
-            f"{change} the output too, and {are} never masked."
+            f"also {change} the output and {are} never masked."
         )
 
     def called(self, name: str) -> str:

@@ -131,7 +131,9 @@ def test_equal_items_would_be_dealt_wrongly_so_the_model_is_asked() -> None:
 
 
 def test_items_that_fill_no_row_are_refused() -> None:
-    with pytest.raises(NotMeasurableError, match=r"3 items do not fit the 7 placeholders.*\[5, 2\] by row.*truncation=False"):
+    with pytest.raises(
+        NotMeasurableError, match=r"3 items do not fit the 7 placeholders.*\[5, 2\] by row.*truncation=False"
+    ):
         dealt(batch_of([[X] * 5, [X] * 2], 3))
 
 

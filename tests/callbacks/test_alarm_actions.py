@@ -317,7 +317,7 @@ def test_alarms_say_what_is_done_and_the_log_names_the_encoders(tmp_path, caplog
     assert said[0].splitlines()[-5:] == [
         "Until the alarm ends, image: hidden in 50% of the training examples.",
         "Until the alarm ends, the learning rate of the encoder of text is multiplied by 5, those of image by 0.1.",
-        "Until the alarm ends, gradients are multiplied, those of the encoder of image by 0.24.",
+        "Until the alarm ends, the gradients of these encoders are multiplied: image by 0.24.",
         "A checkpoint is saved in at.",
         "The training is stopped (action='stop').",
     ]

@@ -310,7 +310,7 @@ def mutated(state: Any, seed: int) -> Any:
     return state
 
 
-MORE = re.compile("checkpoints take numbers|the checkpoint has the modalities")
+MORE = re.compile("checkpoints store numbers|the checkpoint has the modalities")
 """What is said beside the damages: what the next checkpoint is written without, and other names of modalities."""
 
 

@@ -146,7 +146,7 @@ class Typed(nn.Module):
         return (batch["image"].sum(1) + text.sum(1))[:, None]
 
 
-SAID = "The parts of text are those of ids; types changes the output too, and is never masked."
+SAID = "The parts of text are those of ids; types also changes the output and is never masked."
 LINE = "the segments of text are those of ids; types also changes the output and is never masked"
 EXPLAINERS: list[Explainer] = [
     DIME(num_examples=2),

@@ -62,7 +62,7 @@ function hintOf(run) {
     { class: "lead" },
     "Each prediction is a sum: what each modality adds alone (UC), and what they add only together (MI).",
     run.description.show_inputs === false &&
-      " The inputs were not kept (show_inputs=False), so maps and names of segments stand alone.",
+      " The inputs were not kept (show_inputs=False), so only maps and names of segments are shown.",
   );
 }
 

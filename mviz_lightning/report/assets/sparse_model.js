@@ -68,7 +68,7 @@ function standing(run, { activating }, feature) {
 
 function effectsView(run, line, model) {
   const { effects } = line;
-  if (!effects.length) return empty(`The predictions that were fitted say ${outcomeText(line.output_name ?? line.output)} always or never: it takes no feature.`);
+  if (!effects.length) return empty(`In the fitted predictions, ${outcomeText(line.output_name ?? line.output)} occurs always or never, so it has no features.`);
   const verdict = line.agrees === true ? "Here the sparse model predicts the same as the model." : line.agrees === false ? "Here the sparse model predicts something else than the model." : "";
   let at = 0;
   const steps = effects.map((effect) => ({ ...effect, from: at, to: (at += effect.effect) }));

@@ -30,7 +30,7 @@ function buildVerdict(run) {
 function noChecks(run) {
   const notes = run.history.map((record) => record.note).filter((note) => note);
   const why = notes.length
-    ? ` The last note says: ${notes[notes.length - 1]}`
+    ? ` Last note: ${notes[notes.length - 1]}`
     : " The first one follows the first validation.";
   return `No check has been kept of this run yet.${why}`;
 }

@@ -3,7 +3,7 @@
 const SUBSETS = 24; // classes or subgroups that are shown; the rest is in a fold
 const OTHERS = [
   ["Score without a modality", "score_without", "The score of the same examples without the modality, as your own data lack it.", ["score"]],
-  ["Nats lost without a modality", "nats", "Nats a token that an example's own answer loses when the modality is taken from other examples."],
+  ["Nats lost without a modality", "nats", "Nats per token that an example's own answer loses when the modality is taken from other examples."],
   ["Retrieval", "retrieval", "Share of the examples whose own modality makes their answer likeliest in their group."],
   ["Shapley shares", "shapley", "Share of each modality in the absolute Shapley values of the predicted class's logit."],
   ["InterSHAP", "intershap", "Share of what modalities add only together in the probability of the predicted class."],
