@@ -37,7 +37,11 @@ FIGURES = (
 LIBRARIES = {
     "wandb": ("sinks/",),
     "tensorboard": ("sinks/",),
-    "lightning": ("callbacks/", "engine/memory.py"),
+    "comet_ml": ("sinks/",),
+    "mlflow": ("sinks/",),
+    "swanlab": ("sinks/",),
+    "trackio": ("sinks/", "loggers/"),
+    "lightning": ("callbacks/", "engine/memory.py", "loggers/"),
     "matplotlib": ("plotting/", "modalities/", *(f"explainers/*/{name}" for name in FIGURES)),
 }
 """Libraries, and the only folders and files that may import them."""
@@ -50,6 +54,7 @@ FOREIGN = {
     "engine/processes.py": "tells the monitor's own metrics which processes gather",
     "explainers/contribution_shares/explainer.py": "tells its copy of the user's metric whether to gather",
     "observation/own_score.py": "tells its copy of the user's metric not to gather",
+    "sinks/mlflow.py": "renames the monitor's scalars on their way through a logger, and gives its own method back",
     "callbacks/trainer_facts.py": "shows a replayed step a validation, and puts the trainer's stage back",
     "batch/adapters/objects.py": "fills a copy of an object of the user's, which may be frozen",
     "batch/tree.py": "fills a copy of a frozen dataclass of the user's",

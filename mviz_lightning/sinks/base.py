@@ -130,8 +130,12 @@ class LoggerSink:
             put = getattr(self, METHODS[type(record)], None)
             with refused.of(record.key):
                 if put is not None:
-                    put(logged_key(self.logger, record.key), record, step)
+                    put(self.key(record.key), record, step)
         refused.raise_first()
+
+    def key(self, key: str) -> str:
+        """Return a key as the logger writes it: with the logger's own prefix."""
+        return logged_key(self.logger, key)
 
     def row(self, row: RunRecord) -> None:
         """Do nothing: the trainer logs the scalars."""
@@ -163,7 +167,7 @@ class EndedAlarms:
 def logged_key(logger: Any, key: str) -> str:
     """Return a key with the logger's own prefix, as in ``TensorBoardLogger(prefix="run")``: ``"run-mviz/shares"``."""
     prefix = getattr(logger, "_prefix", "")
-    return f"{prefix}{logger.LOGGER_JOIN_CHAR}{key}" if prefix else key
+    return f"{prefix}{getattr(logger, 'LOGGER_JOIN_CHAR', '_')}{key}" if prefix else key
 
 
 def fenced(text: str) -> str:

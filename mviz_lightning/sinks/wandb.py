@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from glob import escape as escape_pattern
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -79,8 +80,8 @@ class WandbSink:
 
     def _keep(self, file: FileRecord) -> None:
         """Write a file to the files of the run, where it replaces an earlier one of its name."""
-        # W&B keeps the name of the file below the folder that it is told.
-        self._logger.experiment.save(str(file.path), base_path=str(file.path.parent.parent), policy="now")
+        base = file.path.parents[file.key.count("/")]  # W&B keeps the part of the path below it as the name
+        self._logger.experiment.save(escape_pattern(str(file.path)), base_path=str(base), policy="now")
 
     def row(self, row: RunRecord) -> None:
         """Do nothing: the trainer logs the scalars."""
