@@ -34,6 +34,9 @@ FIGURES = (
 )
 """Files of a method that draw; nothing numerical imports them or plotting when it is imported."""
 
+DOOR = "callbacks/lightning_packages.py"
+"""The one file that imports Lightning, whichever of its two packages is there; beside a logger that is one of its."""
+
 LIBRARIES = {
     "wandb": ("sinks/",),
     "tensorboard": ("sinks/",),
@@ -41,7 +44,10 @@ LIBRARIES = {
     "mlflow": ("sinks/",),
     "swanlab": ("sinks/",),
     "trackio": ("sinks/", "loggers/"),
-    "lightning": ("callbacks/", "engine/memory.py", "loggers/"),
+    "lightning": (DOOR, "loggers/"),
+    "pytorch_lightning": (DOOR, "loggers/"),
+    "lightning_utilities": (DOOR,),
+    "lightning_fabric": (),
     "matplotlib": ("plotting/", "modalities/", *(f"explainers/*/{name}" for name in FIGURES)),
 }
 """Libraries, and the only folders and files that may import them."""
@@ -363,6 +369,7 @@ def test_rooms_that_know_one_another_would_be_found() -> None:
         "from torch.utils.tensorboard import SummaryWriter",
         "import matplotlib.pyplot as plt",
         "def f():\n    from lightning.pytorch import Trainer",
+        "import pytorch_lightning as pl",
     ],
 )
 @pytest.mark.parametrize("path", ["batch/x.py", "explainers/dime/explainer.py"])

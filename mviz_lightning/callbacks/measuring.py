@@ -3,11 +3,10 @@
 from functools import partial
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
-
 from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.closing import Closing
 from mviz_lightning.callbacks.error_policy import guarded, is_misconfigured
+from mviz_lightning.callbacks.lightning_packages import LightningModule, Trainer
 from mviz_lightning.callbacks.monitor_state import Remembering
 from mviz_lightning.callbacks.schedule import NEVER_RAN
 from mviz_lightning.callbacks.trainer_run import TrainerRun

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
-
 from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.alarm_pairing import Monitor, require_own_name
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded
+from mviz_lightning.callbacks.lightning_packages import LightningModule, Trainer
 from mviz_lightning.callbacks.return_address import Returned
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.checkpoint.saved import DamagedError, Saved, plain

@@ -7,13 +7,11 @@ from functools import partial
 from numbers import Real
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
-
 from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks.acting_alarm import ActingAlarm, Actions, resolved
 from mviz_lightning.callbacks.alarm_pairing import Judgement, Unguarded, monitors
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
+from mviz_lightning.callbacks.lightning_packages import LightningModule, Trainer, rank_zero_info, rank_zero_only
 from mviz_lightning.callbacks.return_address import ReturnAddress, Returned
 from mviz_lightning.collapse.messages import NEVER_LEARNED, alert, headline, without_score
 from mviz_lightning.collapse.rule import CollapseRule, state_name

@@ -4,8 +4,12 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment  # type: ignore[attr-defined]
-from lightning.pytorch.utilities import rank_zero_only
+try:
+    from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment  # type: ignore[attr-defined]
+    from lightning.pytorch.utilities import rank_zero_only
+except ModuleNotFoundError:  # either Trainer takes the logger of either package
+    from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment  # type: ignore[assignment,attr-defined]
+    from pytorch_lightning.utilities import rank_zero_only
 
 
 class TrackioLogger(Logger):

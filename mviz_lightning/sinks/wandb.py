@@ -80,8 +80,9 @@ class WandbSink:
 
     def _keep(self, file: FileRecord) -> None:
         """Write a file to the files of the run, where it replaces an earlier one of its name."""
-        base = file.path.parents[file.key.count("/")]  # W&B keeps the part of the path below it as the name
-        self._logger.experiment.save(escape_pattern(str(file.path)), base_path=str(base), policy="now")
+        path = file.path.absolute()
+        base = path.parents[file.key.count("/")]  # W&B keeps the part of the path below it as the name
+        self._logger.experiment.save(escape_pattern(str(path)), base_path=str(base), policy="now")
 
     def row(self, row: RunRecord) -> None:
         """Do nothing: the trainer logs the scalars."""

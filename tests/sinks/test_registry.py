@@ -2,8 +2,10 @@
 
 import re
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.sinks import LoggerSink, TensorBoardSink, register, sinks_for, unregister
 from mviz_lightning.sinks.mlflow import LONGEST, MLflowSink, mlflow_name
-from mviz_lightning.sinks.records import Dashboard, MarkdownText, Picture
+from mviz_lightning.sinks.records import Alert, Dashboard, MarkdownText, Picture
 
 TAKEN = re.compile(r"[A-Za-z0-9_./ -]+")
 
@@ -89,7 +91,7 @@ def test_a_factory_that_cannot_be_called_is_refused():
 
 def test_what_is_not_registered_cannot_be_taken_back(registered):
     registered("Mine", Texts)
-    with pytest.raises(ConfigurationError, match=r"name='TensorBoardLogger'\): registered is 'Mine'"):
+    with pytest.raises(ConfigurationError, match=r"name='TensorBoardLogger'\): registered is .*'Mine'"):
         unregister("TensorBoardLogger")
 
 
@@ -99,6 +101,32 @@ def test_a_sink_takes_the_kinds_that_have_a_method():
     assert sink.takes == (MarkdownText,)
     sink.write([Picture("mviz/p", None), MarkdownText("mviz/t", "words")], 3)
     assert logger == [("mviz/t", "words", 3)]
+
+
+def test_the_adapter_of_the_guide_writes_what_its_logger_takes(tmp_path):
+    guide = Path(__file__).parents[2] / "examples" / "guides" / "extending.md"
+    (code,) = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", guide.read_text("utf-8"), re.DOTALL)
+        if "FolderSink" in block
+    ]
+    exec(compile(code, "extending.md", "exec"), {})  # noqa: S102  the page is our own
+
+    class FolderLogger:
+        experiment = tmp_path
+
+    class Mine(FolderLogger):
+        pass
+
+    (sink,) = sinks_for([Mine()], tmp_path)[1:]
+    unregister("FolderLogger")
+    pixels = np.zeros((2, 2, 3), np.uint8)
+    records = [Picture("mviz/p", pixels), MarkdownText("mviz/t", "wörds"), Alert("mviz/a", "title", "text")]
+    assert sink.takes == tuple(map(type, records))
+    sink.write(records, 3)
+    assert (tmp_path / "mviz/p_3.png").read_bytes() == records[0].png
+    assert (tmp_path / "mviz/t.md").read_text("utf-8") == "wörds"
+    assert (tmp_path / "mviz/a_3.txt").read_text("utf-8") == "title\ntext"
 
 
 KEYS = st.text("ab+-.x2/_é:", max_size=12) | st.text(max_size=20)
