@@ -84,7 +84,7 @@ class _Media:
         import wandb
 
         if isinstance(record, Picture):
-            return wandb.Image(self._file("png", record.png), caption=record.caption or None)
+            return wandb.Image(self._file("png", record.png), caption=record.description or None)
         if isinstance(record, Table):
             cells = [[self._cell(cell) for cell in row] for row in record.rows]
             return wandb.Table(columns=list(record.columns), data=cells)
