@@ -54,10 +54,10 @@ def empty_like(exemplar: Any) -> Any:
 
 
 def _has_tensors(dtype: np.dtype[Any]) -> bool:
-    """Tell whether PyTorch has an element type like this one; it has no long doubles and no foreign byte orders."""
+    """Return whether PyTorch has an element type like this one; it has no long doubles and no foreign byte orders."""
     return dtype.kind in NUMERIC and dtype.isnative and dtype.itemsize <= (16 if dtype.kind == "c" else 8)
 
 
 def _is_fixed(array: Any) -> bool:
-    """Tell whether a tensor cannot share an array's memory: a scalar, a read-only or a reversed array."""
+    """Return whether a tensor cannot share an array's memory: a scalar, a read-only or a reversed array."""
     return isinstance(array, np.number) or not array.flags.writeable or any(step < 0 for step in array.strides)

@@ -65,7 +65,7 @@ class NamedNodes:
 
 
 def _is_mixed(node: Any) -> bool:
-    """Tell whether a node is a plain list or tuple of values of several types."""
+    """Return whether a node is a plain list or tuple of values of several types."""
     return type(node) in (list, tuple) and len(set(map(type, node))) > 1
 
 
@@ -94,7 +94,7 @@ def _described(keys: tree.Keys, node: Any) -> Iterator[str]:
 
 
 def _are_alike(node: Any) -> bool:
-    """Tell whether a node is a list of mappings with the same keys, more than parts of a batch would be."""
+    """Return whether a node is a list of mappings with the same keys, more than parts of a batch would be."""
     if not _is_plain_list(node) or len(node) < FEWEST_ALIKE or not all(isinstance(one, Mapping) for one in node):
         return False
     return len({frozenset(one) for one in node}) == 1
@@ -237,7 +237,7 @@ def _below(nodes: NamedNodes, path: str, size: int, *, named: bool) -> Iterator[
 
 
 def _is_leaf(outline: Outline, place: Place, value: Any, size: int, *, named: bool) -> bool:
-    """Tell whether a node is a leaf and not a container.
+    """Return whether a node is a leaf and not a container.
 
     A list with as many tensors as examples is a leaf with one tensor per example. Exception: a list that the user did
     not name is a container if its entries are batches themselves, for example ``[images, texts]`` of two examples.

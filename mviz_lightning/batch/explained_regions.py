@@ -184,7 +184,7 @@ def _checked(choice: Any, labels: PositionLabels, names: list[str]) -> Any:
 
 
 def _within(choice: tuple[Any, ...], lattice: tuple[int, ...]) -> bool:
-    """Tell whether a position or a box lies in the outputs."""
+    """Return whether a position or a box lies in the outputs."""
     if len(choice) != len(lattice):
         return False
     return all(

@@ -131,7 +131,7 @@ def _interleaved(nodes: NamedNodes, found: FoundInterleaving, target: str | None
 
 
 def _divides(size: int, counts: Sequence[int | None]) -> bool:
-    """Tell whether leaves that the user named have one row or several for each of so many examples."""
+    """Return whether leaves that the user named have one row or several for each of so many examples."""
     return size in counts and all(count == size or (size and count and count % size == 0) for count in counts)
 
 

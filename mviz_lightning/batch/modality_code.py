@@ -43,7 +43,7 @@ def _modality_code(modality: Modality, more: Sequence[str]) -> str:
 
 
 def _is_given(name: str, value: Any) -> bool:
-    """Tell whether an argument differs from its default."""
+    """Return whether an argument differs from its default."""
     default = getattr(Modality, name)
     return value is not None if default is None else value not in (default, [])
 

@@ -69,7 +69,7 @@ class Outline:
 
 
 def _are_examples(node: Any) -> bool:
-    """Tell whether a node is a list of containers of one type, each with named entries."""
+    """Return whether a node is a list of containers of one type, each with named entries."""
     if not isinstance(node, list | tuple) or hasattr(node, "_fields") or not node:
         return False
     first = node[0]

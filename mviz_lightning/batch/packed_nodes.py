@@ -134,7 +134,7 @@ class PackedNodes:
             self._register_beside(*found)
 
     def _tells_real_entries(self, value: Tensor, given: str) -> bool:
-        """Tell whether a leaf says how many entries of each padded example are real; not the example of each row."""
+        """Return whether a leaf says how many entries of each padded example are real; not the example of each row."""
         numbers = as_tensor(self._nodes.found[given][1])
         lengths = isinstance(numbers, Tensor) and numbers.shape == (self._size,) and not numbers.is_floating_point()
         steps = numbers.long().diff() if lengths else Tensor()

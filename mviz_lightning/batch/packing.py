@@ -65,7 +65,7 @@ class CountFinder:
         return own
 
     def _is_akin(self, path: str, counts: RowCounts) -> bool:
-        """Tell whether the name of what counts has a word of a leaf's name: ``num_patches`` and ``patches``."""
+        """Return whether the name of what counts has a word of a leaf's name: ``num_patches`` and ``patches``."""
         return any(
             theirs.startswith(own) or theirs.endswith(own)
             for own in _words(path)

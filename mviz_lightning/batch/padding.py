@@ -97,7 +97,7 @@ def _modality_of(schema: BatchSchema, path: str) -> Modality | None:
 
 
 def _padded_in_front(modality: Modality | None, rows: Sequence[Example]) -> bool:
-    """Tell whether the user's own batches are padded in front, as is usual for decoders that read the last position."""
+    """Return whether the user's own batches are padded on the left, as for decoders that read the last position."""
     if modality is None:
         return False
     masks = [real.flatten() for row in rows if (real := modality.real_entries(row)) is not None]
@@ -191,7 +191,7 @@ def _separates(modality: Modality, row: Mapping[str, Any], values: str) -> bool:
 
 
 def marks_padding(values: str, mask: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Tell whether a leaf is 0 (or True) just where another one is padded: where its entries are constant.
+    """Return whether a leaf is 0 (or True) just where another one is padded: where its entries are constant.
 
     Args:
         values: Path of the leaf that may be padded.

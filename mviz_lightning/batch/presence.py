@@ -144,7 +144,7 @@ def _column(schema: BatchSchema, name: str, leaves: Mapping[str, Any], count: in
 
 
 def _is_below(path: str, tops: Iterable[str]) -> bool:
-    """Tell whether a path is one of some others, or below one."""
+    """Return whether a path is one of some others, or below one."""
     return any(path == top or path.startswith(f"{top}.") for top in tops)
 
 
@@ -200,7 +200,7 @@ def _flat(leaf: Tensor) -> Tensor:
 
 
 def _is_filled(entry: Any) -> bool:
-    """Tell whether the entry of one example holds anything but NaN."""
+    """Return whether the entry of one example holds anything but NaN."""
     if isinstance(entry, Tensor | np.ndarray | np.number):
         value = as_tensor(entry)
         return not isinstance(value, Tensor) or (value.numel() > 0 and not bool(value.isnan().all()))

@@ -206,7 +206,7 @@ class Probe:
         return whole
 
     def has_leaves_of(self, other: "Probe") -> bool:
-        """Tell whether another probe has the same leaves, each the same object or an equal tensor."""
+        """Return whether another probe has the same leaves, each the same object or an equal tensor."""
         if self.leaves is other.leaves:
             return True
         pairs = [(leaf, other.leaves.get(path)) for path, leaf in self.leaves.items()]

@@ -23,7 +23,7 @@ class ClassTest:
     test: Callable[[type], bool]
 
     def __call__(self, value: Any) -> bool:
-        """Tell whether a value is meant."""
+        """Return whether a value is meant."""
         return self.test(type(value))
 
 
@@ -58,7 +58,7 @@ class Registration:
         return parts
 
     def decide(self, cls: type) -> bool | None:
-        """Tell whether values of a class are meant; None if that depends on the value."""
+        """Return whether values of a class are meant; None if that depends on the value."""
         if isinstance(self.meant, str):
             return any(_is_called(self.meant, base) for base in cls.__mro__)
         if isinstance(self.meant, type):
@@ -66,7 +66,7 @@ class Registration:
         return self.meant.test(cls) if isinstance(self.meant, ClassTest) else None
 
     def accepts(self, value: Any) -> bool:
-        """Tell whether a value is meant whose class may be.
+        """Return whether a value is meant whose class may be.
 
         Raises:
             ConfigurationError: The user's function fails.
@@ -195,7 +195,7 @@ def _require_type(given: Any) -> None:
 
 
 def _is_called(name: str, cls: type) -> bool:
-    """Tell whether a class has a dotted name: where it is defined, or where a package that is loaded shows it."""
+    """Return whether a class has a dotted name: where it is defined, or where a package that is loaded shows it."""
     if name == f"{cls.__module__}.{cls.__qualname__}":
         return True
     module, _, attribute = name.rpartition(".")

@@ -152,7 +152,7 @@ def join_leaves(leaves: Sequence[Any], pad_value: float = 0, *, in_front: bool =
 
 
 def is_ragged(leaves: Sequence[Any]) -> bool:
-    """Tell whether joining the leaves pads them: whether they are tensors of different shapes."""
+    """Return whether joining the leaves pads them: whether they are tensors of different shapes."""
     return isinstance(leaves[0], Tensor | np.ndarray) and len({leaf.shape[1:] for leaf in leaves}) > 1
 
 

@@ -138,7 +138,7 @@ class BatchSchema:
         return "batch" + tree.code(self.template, way)
 
     def is_of_one_example(self, keys: tree.Keys) -> bool:
-        """Tell whether the node at some keys is inside one example of a node that holds whole examples by number."""
+        """Return whether the node at some keys is inside one example of a node that holds whole examples by number."""
         return any(
             reader.example is not None
             and keys[: len(reader.keys)] == reader.keys
@@ -156,7 +156,7 @@ class BatchSchema:
         return any(isinstance(reader.holding, StackedViews) for reader in self.readers)
 
     def padded(self, path: str) -> bool:
-        """Tell whether the user's own batches pad examples of different shapes in a leaf."""
+        """Return whether the user's own batches pad examples of different shapes in a leaf."""
         return self._reader_of[path].holding.padded
 
     def written(self, path: str) -> str:
@@ -169,11 +169,11 @@ class BatchSchema:
         return reader.places[path].index if isinstance(reader.holding, Stacked) else None
 
     def listed(self, path: str) -> bool:
-        """Tell whether a leaf is a list with an entry for each example."""
+        """Return whether a leaf is a list with an entry for each example."""
         return isinstance(self._reader_of[path].holding, Listed)
 
     def divided(self, path: str) -> bool:
-        """Tell whether a leaf is one of several in its node."""
+        """Return whether a leaf is one of several in its node."""
         return len(self._reader_of[path].places) > 1
 
     def leaves(self, batch: Any) -> dict[str, Any]:
@@ -241,7 +241,7 @@ class BatchSchema:
         return [found for reader in self.readers for found in reader.tensors(batch)]
 
     def holds(self, path: str, keys: tree.Keys) -> bool:
-        """Tell whether the node of the batch at some keys holds a leaf or a part of it."""
+        """Return whether the node of the batch at some keys holds a leaf or a part of it."""
         place = self._reader_of[path].places[path]
         below = keys[len(place.keys) :]
         return keys[: len(place.keys)] == place.keys and (

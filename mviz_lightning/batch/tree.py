@@ -69,7 +69,7 @@ def _step(tree: Any, key: Any, child: Any) -> str:
 
 
 def _is_attribute(node: Any, key: str, child: Any) -> bool:
-    """Tell whether a child of an object that has keys too is an attribute: it may have a key of the same name."""
+    """Return whether a child of an object that has keys too is an attribute: it may have a key of the same name."""
     return isinstance(node, tuple) or getattr(node, key, ...) is child or (hasattr(node, key) and key not in node)
 
 
@@ -164,7 +164,7 @@ def _common_children(node: Any) -> list[tuple[Any, Any]]:
 
 
 def _holds_nodes(node: list[Any] | tuple[Any, ...]) -> bool:
-    """Tell whether a sequence is a container: a list of strings or numbers is a leaf with one entry per example."""
+    """Return whether a sequence is a container: a list of strings or numbers is a leaf with one entry per example."""
     return not node or not all(isinstance(entry, str | bytes | int | float) for entry in node)
 
 

@@ -193,7 +193,7 @@ def _axes(lattice: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _factor(sizes: Sequence[int], axes: Sequence[int]) -> bool:
-    """Tell whether all sizes are the same multiple, or the same whole fraction, of those of the axes."""
+    """Return whether all sizes are the same multiple, or the same whole fraction, of those of the axes."""
     pairs = list(zip(sizes, axes, strict=True))
     same = all(size * axes[0] == sizes[0] * axis for size, axis in pairs)
     return same and (sizes[0] % axes[0] == 0 or axes[0] % sizes[0] == 0) and min(sizes) > 1

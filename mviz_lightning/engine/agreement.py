@@ -1,6 +1,6 @@
-"""How far two evaluations of the same rows are apart, measured by how much the outputs vary from row to row.
+"""The difference between two evaluations of the same rows, relative to the outputs' spread over the rows.
 
-Relative to the largest output, beside an offset of 200 every difference would look small.
+The largest output is no good unit: with outputs around 200, every difference would look small.
 """
 
 import math
@@ -15,13 +15,13 @@ from mviz_lightning.functional.outputs import masked_entries
 from mviz_lightning.functional.rounding import ROUNDED
 
 NARROW, WIDE = 2e-2, 1e-3
-"""Largest deviation that counts as agreement: of outputs in 16 bits, and of all others."""
+"""Largest :func:`deviation` that counts as agreement: for outputs of 16 bits, and for all others."""
 
 ROUNDINGS = {NARROW: 4, WIDE: 64}
-"""Largest difference that is rounding, in roundings (eps) of the largest output; those of many layers add up."""
+"""Largest difference that counts as rounding, in units of eps times the largest output: errors of layers add up."""
 
 LEAST_SPREAD = 1e-2
-"""Smallest spread of an output, as a fraction of the largest: what a nearly constant output does matters little."""
+"""Smallest spread of an output, as a fraction of the largest spread: a nearly constant output matters little."""
 
 MIXED_ROWS = (
     "examples of a batch influence one another (BatchNorm that uses batch statistics in evaluation mode, contrastive "
@@ -41,12 +41,13 @@ ADVICE = (
 """What to do about outputs that depend on other rows or on random numbers."""
 
 COMPARED_DRAWS = 8
-"""Number of draws of the noise that the user's own outputs, with noise of their own, are compared with."""
+"""Number of draws of the noise that are compared with the user's own outputs, which have their own noise."""
 
 NOISE_EXPLAINS = 3
-"""How many times as far as draws are apart, as a root mean square, the user's own outputs may be from their mean.
+"""Largest distance of the user's own outputs from the mean draw, as a multiple of the draws' own distance from it.
 
-Of 4 independent numbers, the fewest that are compared, that is exceeded once in a million comparisons.
+Both are root mean squares. With 4 independent numbers, the fewest that are compared, noise alone exceeds this once in a
+million comparisons.
 """
 
 
@@ -55,7 +56,7 @@ class DisagreementError(NotMeasurableError):
 
 
 def agree(left: Tensor, right: Tensor) -> bool:
-    """Tell whether two ``(R, C)`` evaluations of the same rows are the same up to rounding."""
+    """Return whether two ``(R, C)`` evaluations of the same rows agree up to rounding."""
     return deviation(left, right) <= tolerance(left)
 
 
@@ -76,7 +77,7 @@ def require_agreement(left: Tensor, right: Tensor, how: str, reason: str) -> Non
 
 
 def disagreement(size: float, rows: int, how: str, reason: str, advice: str = ADVICE) -> DisagreementError:
-    """Return the error that says that outputs of the same rows do not agree.
+    """Return the error for outputs of the same rows that do not agree.
 
     Args:
         size: Their :func:`deviation`.
@@ -97,10 +98,10 @@ def tolerance(outputs: Tensor) -> float:
 
 
 def deviation(left: Tensor, right: Tensor) -> float:
-    """Return the largest difference of two evaluations of the same rows, as a multiple of the first one's spread.
+    """Return the largest difference between two evaluations of the same rows, as a multiple of the first one's spread.
 
-    What rounding of the largest output explains is taken off. The size of outputs that are the same in all rows stands
-    for their spread.
+    The rounding error of the largest output is subtracted first. If no output varies over the rows, the unit is the
+    size of the largest output.
 
     Args:
         left: ``(R, C)`` outputs. Masked entries, and those that are NaN or infinite, do not count.
@@ -109,7 +110,7 @@ def deviation(left: Tensor, right: Tensor) -> float:
     Returns:
         0 or larger; infinite if the shapes differ, or if other entries are NaN or infinite.
     """
-    left, right = left.cpu(), right.cpu()  # float64 is not known everywhere
+    left, right = left.cpu(), right.cpu()  # not every device supports float64
     if left.shape != right.shape or not torch.equal(left.isfinite(), right.isfinite()):
         return math.inf
     counted = _counted(left) | _counted(right)  # a mask that only one of them has is a difference
@@ -119,13 +120,13 @@ def deviation(left: Tensor, right: Tensor) -> float:
 
 
 def deviation_beyond_noise(own: Tensor, draws: Tensor) -> float:
-    """Return how far outputs with noise of their own are from what other draws of the noise give.
+    """Return how far outputs with their own noise are from the outputs of other draws of the noise.
 
-    Both are root mean squares over all entries, as multiples of the outputs' spread. What is expected from the noise,
-    :data:`NOISE_EXPLAINS` times the distance of the draws from their mean, is taken off.
+    The distance from the mean draw is a root mean square over all entries, in units of the outputs' spread. The part
+    that noise explains is subtracted: :data:`NOISE_EXPLAINS` times the draws' own distance from their mean.
 
     Args:
-        own: ``(R, C)`` outputs, of which each row has noise of its own.
+        own: ``(R, C)`` outputs; each row has its own noise.
         draws: ``(K, R, C)`` outputs of the same rows for K draws.
 
     Returns:
@@ -156,7 +157,7 @@ def spread(outputs: Tensor) -> Tensor:
 
 
 def _scale(outputs: Tensor) -> Tensor:
-    """Return ``(C,)``: for each output the size of a difference that is a deviation of 1."""
+    """Return ``(C,)``: for each output, the difference that counts as a deviation of 1."""
     found, size = spread(outputs), _size(outputs)
     varying = bool((found > ROUNDED * _eps(outputs) * size).any())
     return found if varying else found.new_full(found.shape, max(size, sys.float_info.min))
@@ -171,21 +172,21 @@ def _eps(outputs: Tensor) -> float:
 
 
 def number_type(outputs: Tensor) -> torch.dtype:
-    """Return the type that has the precision in which outputs were computed.
+    """Return the data type whose precision the outputs were computed in.
 
-    That is one of 16 bits if their own only holds its numbers: models often return ``logits.float()`` of layers that
-    work in 16 bits.
+    Outputs of float32 may hold 16-bit numbers only: models often return ``logits.float()`` of layers that work in 16
+    bits. The type then has 16 bits.
     """
     values = outputs[outputs.isfinite()]
     if torch.equal(values, values.round()):  # whole numbers fit into every type
         return computed_with(outputs.dtype)
-    narrow = (torch.bfloat16, torch.float16)  # in this order: the numbers of the first mostly fit into the second
+    narrow = (torch.bfloat16, torch.float16)  # bfloat16 first: most of its numbers are also numbers of float16
     found = next((dtype for dtype in narrow if torch.equal(values.to(dtype).to(values), values)), outputs.dtype)
     return computed_with(found)
 
 
 def computed_with(dtype: torch.dtype) -> torch.dtype:
-    """Return the type that has the precision of what numbers of a type are computed with on the device in use."""
+    """Return the type whose precision the device in use has when it computes with numbers of a type."""
     return (product_type() if dtype == torch.float32 else None) or dtype
 
 

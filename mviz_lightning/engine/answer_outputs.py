@@ -1,4 +1,4 @@
-"""What a language model says behind the prompt: logits of first tokens, and the likelihood of answers."""
+"""Outputs of a language model behind the prompt: logits of first tokens, and the likelihood of answers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,20 +43,21 @@ class FirstTokens:
     tokens: Tensor | None = None
 
     def __call__(self, module: Any, batch: Any) -> Tensor:
-        """Return ``(B, K)`` of a batch of prompts."""
+        """Return ``(B, K)`` logits for a batch of prompts."""
         positions, at = self._read_at(batch)
         logits = self.language.logits(batch, positions)
         return self._of_tokens(_each(logits, at))
 
     def vectors(self, found: Tensor, batch: Any) -> Tensor | None:
-        """Return ``(B, D)``, the vector where the logits are read, of what a submodule takes or returns.
+        """Return ``(B, D)``: each row's vector at the position where its logits are read.
 
         Args:
-            found: ``(B, T, D)`` at all positions of the batch, or ``(B, K, D)`` at those whose logits are asked for.
+            found: What a submodule takes or returns: ``(B, T, D)`` at all positions of the batch, or ``(B, K, D)`` at
+                the positions of the logits alone.
             batch: The batch of prompts.
 
         Returns:
-            None where there is no vector for each position.
+            None where positions have no vectors of their own.
         """
         positions, at = self._read_at(batch)
         width = self.language.own_tokens(batch).shape[1]
@@ -65,7 +66,7 @@ class FirstTokens:
         return _each(found, positions[at] if found.shape[1] == width else at)
 
     def _read_at(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Return the positions whose logits are read, ``(K,)``, and which of them is each row's, ``(B,)``."""
+        """Return the K positions whose logits are read, and ``(B,)``: which of them belongs to each row."""
         positions, at = torch.unique(last_positions(self.language.own_tokens(batch)), return_inverse=True)
         return positions, at
 
@@ -75,7 +76,7 @@ class FirstTokens:
         return 1
 
     def of_rows(self, rows: TextRows) -> Tensor:
-        """Return ``(R, K)`` of prompts whose logits are known."""
+        """Return ``(R, K)`` logits for prompts whose logits are known."""
         lengths = rows.lengths
         return self._of_tokens(rows.logits(torch.arange(len(lengths)), lengths - 1))
 
@@ -103,13 +104,13 @@ class FirstOfAnswers:
 
 
 def _each(found: Tensor, at: Tensor) -> Tensor:
-    """Return ``(B, D)`` of ``(B, K, D)``: the entry of each row at its own place, ``(B,)``."""
+    """Return ``(B, D)`` of ``(B, K, D)``: each row's entry at its own index in ``at``, ``(B,)``."""
     return found[torch.arange(len(at), device=found.device), at.to(found.device)]
 
 
 @dataclass(frozen=True)
 class OwnAnswers:
-    """Mean log-likelihood of a token of each row's own answer, which travels with the text.
+    """Mean log-likelihood per token of each row's own answer; a recombined row has the answer of its text.
 
     Attributes:
         language: The model.
@@ -120,7 +121,7 @@ class OwnAnswers:
     finder: AnswerFinder
 
     def __call__(self, module: Any, batch: Any) -> Tensor:
-        """Return ``(B, 1)`` of a batch of rows with answers; NaN of a row without one."""
+        """Return ``(B, 1)`` for a batch of rows with answers; NaN for a row without one."""
         first = self.language.own_tokens(batch).long().argmax(1, keepdim=True)
         return mean_log_likelihoods(self.language, batch, self.finder.ids, self.finder.spans_in(batch) + first)
 
@@ -130,21 +131,21 @@ class OwnAnswers:
         return 1
 
     def of_rows(self, rows: TextRows) -> Tensor:
-        """Return ``(R, 1)`` of rows with answers whose logits are known."""
+        """Return ``(R, 1)`` for rows with answers whose logits are known."""
         labels = self.finder.found.labels
         return likelihoods_of_rows(rows, self.finder.spans(rows.ids, None if labels is None else rows.texts[labels]))
 
 
 @dataclass(frozen=True)
 class WholeAnswers:
-    """Mean log-likelihoods of a token of some answers behind each row's prompt, a forward for each answer.
+    """Mean log-likelihood per token of each of A answers behind each row's prompt; one forward for each answer.
 
     Attributes:
         language: The model.
         finder: Finds the answers.
         answers: The tokens of A answers.
-        beside: Path of each leaf by token that the model takes -> what it holds at the tokens of answers; of the ids
-            anything.
+        beside: Path of each leaf by token that the model takes -> its value at the tokens of answers; the value for the
+            ids is not used.
     """
 
     language: LanguageModel
@@ -153,7 +154,7 @@ class WholeAnswers:
     beside: Mapping[str, float]
 
     def __call__(self, module: Any, batch: Any) -> Tensor:
-        """Return ``(B, A)`` of a batch of prompts."""
+        """Return ``(B, A)`` for a batch of prompts."""
         return torch.cat([self._likelihoods(batch, answer) for answer in self.answers], 1)
 
     @property
@@ -162,7 +163,7 @@ class WholeAnswers:
         return len(self.answers)
 
     def of_rows(self, row: PackedRow) -> Tensor:
-        """Return ``(R, A)`` of packed prompts."""
+        """Return ``(R, A)`` for packed prompts."""
         sizes = torch.tensor(list(map(len, self.answers)))
         endings = {path: [torch.full((size,), value) for size in sizes.tolist()] for path, value in self.beside.items()}
         endings[self.finder.found.ids] = list(map(torch.tensor, self.answers))
@@ -192,9 +193,9 @@ class AnswerReading:
     """How a score reads examples with answers.
 
     Attributes:
-        reader: What is read.
-        kept: Returns the examples as far as that is read: their prompts, or their prompts with the answers.
-        usable: Returns ``(N,)`` bool, which of the examples it is read of.
+        reader: Computes what is read.
+        kept: Returns the examples cut to what is read: their prompts, or their prompts with the answers.
+        usable: Returns ``(N,)`` bool: the examples that can be read.
     """
 
     reader: FirstTokens | OwnAnswers
@@ -203,17 +204,17 @@ class AnswerReading:
 
 
 def of_model(reader: AnswerReader, language: LanguageModel) -> AnswerReader:
-    """Return the same, read of another model on batches of the same schema."""
+    """Return the same reader for another model, on batches of the same schema."""
     return replace(reader, language=replace(language, schema=reader.language.schema))
 
 
 def _longer(
     reader: NodeReader, batch: Any, behind: Mapping[str, Sequence[float]], limits: Sequence[tuple[int, int]]
 ) -> Any:
-    """Return a node with an entry for each token, with these entries behind those of every row.
+    """Return a node with an entry for each token, with further entries behind every row's own.
 
     Args:
-        reader: Where it is.
+        reader: Reads and writes the node.
         batch: A batch; words may be masked.
         behind: Path -> the entries.
         limits: Where each row's own tokens start and stop.
@@ -226,7 +227,7 @@ def _longer(
 
 
 def mean_log_likelihoods(language: LanguageModel, batch: Any, ids: tree.Keys, spans: Tensor) -> Tensor:
-    """Return ``(B, 1)`` float32: the mean log-likelihood of the tokens of a span of each row; NaN of an empty one.
+    """Return ``(B, 1)`` float32: the mean log-likelihood of the tokens in each row's span; NaN for an empty span.
 
     Args:
         language: The model.
@@ -268,7 +269,7 @@ def _means(logits: Tensor, tokens: Tensor, spans: Tensor) -> Tensor:
 
 
 def check_dropped_answers(evaluator: Evaluator, language: LanguageModel, texts: AnsweredTexts) -> None:
-    """Check that dropping the answers leaves the logits before them.
+    """Check that the logits before the answers stay the same without the answers.
 
     Args:
         evaluator: Runs the model on rows without answers.
@@ -276,7 +277,7 @@ def check_dropped_answers(evaluator: Evaluator, language: LanguageModel, texts: 
         texts: Some examples.
 
     Raises:
-        NotMeasurableError: They differ.
+        NotMeasurableError: They change.
     """
     rows = torch.arange(min(TRIED, texts.probe.size))
     query = Query.aligned(rows, len(texts.probe.schema.names))

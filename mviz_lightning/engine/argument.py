@@ -35,7 +35,7 @@ class Argument:
         return tree.path(self.keys) if self.leaf is None else self.leaf
 
     def code(self, schema: BatchSchema) -> str:
-        """Return it as Python code: ``batch["image"][:, :3]``."""
+        """Return the argument as Python code: ``batch["image"][:, :3]``."""
         return schema.code(self.keys) + ("" if self.index is None else f"[:, {self.index.text}]")
 
     def of(self, batch: Any) -> Any:
@@ -44,11 +44,11 @@ class Argument:
         return node if self.index is None else as_before(self.index.take(as_tensor(node), 1), node)
 
     def holds(self, schema: BatchSchema, path: str) -> bool:
-        """Tell whether a leaf is in it."""
+        """Return whether a leaf is in it."""
         if self.leaf is not None:
             return path == self.leaf
         return schema.keys[path][: len(self.keys)] == self.keys
 
     def is_leaf(self, schema: BatchSchema, path: str) -> bool:
-        """Tell whether it is a leaf and nothing else: not a node that holds others too, and not the whole batch."""
+        """Return whether it is exactly one leaf: neither a node with further leaves, nor the whole batch."""
         return bool(self.keys) and (self.leaf == path or not schema.divided(path))

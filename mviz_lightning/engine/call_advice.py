@@ -1,4 +1,4 @@
-"""What is said where no call of the model returns scores: what came, what is allowed, and a line to paste."""
+"""The message where no call of the model returns scores: what came, what is allowed, and a line to paste."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,19 +17,19 @@ from mviz_lightning.engine.rebuilt_rows import moving_positions
 from mviz_lightning.engine.submodule_calls import has_forward
 
 TEMPLATE, NO_FORWARD = "Put the call of your validation_step", "Add a method forward(self, batch)"
-"""What only says which kind of call is needed: no line that works as it is."""
+"""Beginnings of advice that names only the kind of call that is needed, without a line that works as it is."""
 
 RESIZED = {4: "bilinear", 5: "trilinear"}
-"""Number of axes of scores -> how they are interpolated to the resolution of the labels."""
+"""Number of axes of the scores -> mode of interpolation to the resolution of the labels."""
 
 
 def is_template(message: str) -> bool:
-    """Tell whether a message of :func:`failure_message` shows no line that works when pasted."""
+    """Return whether a message of :func:`failure_message` shows no line that works when pasted."""
     return TEMPLATE in message or NO_FORWARD in message
 
 
 def failure_message(trial: CallTrial, failures: Sequence[FailedCall], children: Sequence[ModelCall]) -> str:
-    """Return what is wrong, and what to write.
+    """Return the message: what is wrong, and what to write.
 
     Args:
         trial: The model and the examples.
@@ -52,12 +52,12 @@ def failure_message(trial: CallTrial, failures: Sequence[FailedCall], children: 
 
 
 def unwritten(module: nn.Module, failures: Sequence[FailedCall]) -> bool:
-    """Tell whether the user wrote no ``forward``, or one that says so itself."""
+    """Return whether the user wrote no ``forward``, or every call of it raised ``NotImplementedError``."""
     return not has_forward(module) or (bool(failures) and all(failure.unwritten for failure in failures))
 
 
 def _message_of_outputs(trial: CallTrial, failure: FailedCall) -> str:
-    """Return the message about what a call returned; empty if nothing in it can be proposed."""
+    """Return the message about what a call returned; empty if nothing in the outputs can be proposed."""
     heads = returned_heads(failure.outputs)
     if heads:
         return f"{failure.reason}, and one is explained at a time. {failure.call.remedy(heads[0])}"
@@ -65,7 +65,7 @@ def _message_of_outputs(trial: CallTrial, failure: FailedCall) -> str:
 
 
 def _misplaced(trial: CallTrial, failure: FailedCall) -> str:
-    """Return the message of scores that are not where they are looked for, beside a loss for example."""
+    """Return the message about scores that are not in the expected place, but beside a loss for example."""
     size = trial.schema.size(trial.schema.leaves(trial.batch))
     others = by_likelihood(other_outputs(failure.outputs, size))
     if not others:
@@ -78,7 +78,7 @@ def _misplaced(trial: CallTrial, failure: FailedCall) -> str:
 
 
 def _of_positions(trial: CallTrial, failure: FailedCall) -> str:
-    """Return the message of scores at each position of an example, of a text or a picture."""
+    """Return the message about outputs with scores at each position of an example, of a text or a picture."""
     place, found = locate_scores(failure.outputs)
     if not is_floating(found):
         return ""
@@ -97,7 +97,7 @@ def _of_positions(trial: CallTrial, failure: FailedCall) -> str:
 
 
 def _labels_of_positions(trial: CallTrial, failure: FailedCall, place: str, shape: Shape) -> str:
-    """Return which leaf holds labels of the positions, or what gives scores to labels of another resolution."""
+    """Return advice on the leaf with the positions' labels: its path, or how to resize the scores to its shape."""
     leaves = trial.schema.leaves(trial.batch)
     shapes = {path: tuple(leaves[path].shape) for path in trial.schema.unowned if isinstance(leaves[path], Tensor)}
     fitting = [path for path, labels in shapes.items() if replace(trial.labels, labels=labels).axes(shape) is not None]
@@ -114,7 +114,7 @@ def _labels_of_positions(trial: CallTrial, failure: FailedCall, place: str, shap
 
 
 def _call_advice(trial: CallTrial, failures: Sequence[FailedCall]) -> str:
-    """Return what to write if no call returns scores: a call that does, in place of the user's own, or a template."""
+    """Return what to write if no call returns scores: a call that works, in place of the user's; else a template."""
     own = all(failure.call.arguments is None for failure in failures)
     working = [call for call in candidate_calls(trial.module, trial.schema) if own and trial.works(call)]
     if working:
@@ -126,7 +126,7 @@ def _call_advice(trial: CallTrial, failures: Sequence[FailedCall]) -> str:
 
 
 def _arguments(trial: CallTrial, failures: Sequence[FailedCall]) -> str:
-    """Return the arguments of a call that returned anything; else of the first that fits ``forward``, or modalities."""
+    """Return arguments to propose: of a call that returned, else of the first fitting ``forward``, else modalities."""
     schema = trial.schema
     returned = [failure.call for failure in failures if failure.outputs is not None]
     written = [call.arguments for call in [*returned, *candidate_calls(trial.module, schema)] if call.arguments]
@@ -137,7 +137,7 @@ def _arguments(trial: CallTrial, failures: Sequence[FailedCall]) -> str:
 def _advice_without_forward(module: nn.Module, children: Sequence[ModelCall]) -> str:
     """Propose the call of a submodule that returns scores; if none does, name the submodules.
 
-    The call returns all that the submodule does: which output is read is said once it is tried, as for any model.
+    The call returns everything that the submodule returns. Once it is tried, a message names the output that is read.
     """
     names = ", ".join(name for name, _ in module.named_children())
     missing = f"{type(module).__name__} has no forward; its submodules are: {names or 'none'}."

@@ -1,4 +1,4 @@
-"""Find out how the user's model is called, without a line of the user's code where that is possible."""
+"""Find out how the user's model is called, without the user's code where that is possible."""
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
@@ -27,21 +27,21 @@ def choose_call(
 ) -> ModelCall:
     """Return the first call for which the model returns scores.
 
-    Scores that change with the labels are taken only from a model that gets the whole batch, and only if no other call
-    works. If ``forward`` is not written, the only child that returns scores is called.
+    Scores that change with the labels are accepted only if no other call works and the model gets the whole batch. If
+    ``forward`` is not written and only one child returns scores, that child is called.
 
     Args:
         module: The model.
-        schema: Where the modalities live in the batch.
+        schema: Where the modalities are in the batch.
         batch: A few examples.
         predict: The user's own call; the only one that is tried if it is given.
-        called: Names of the submodules that, in the user's own step, may stand for the model; None where that is not
-            known.
-        picked: Makes of a call one that returns a single head of what the model returns; None where it has one.
-        labels: Shapes that tell whether outputs have positions.
+        called: Names of the submodules that may replace the model, judging by the user's own step; None where they are
+            not known.
+        picked: Turns a call into one that returns a single head; None where the model has one head.
+        labels: Shapes that decide whether outputs have positions.
 
     Raises:
-        ConfigurationError: No call works; the message says what to write.
+        ConfigurationError: No call works; the message contains what to write.
     """
     trial = CallTrial(module, schema, batch, labels)
     own = predict is not None
@@ -55,7 +55,7 @@ def choose_call(
         found = _only(trial, children) if predict is None else None
     if found is None:
         text = failure_message(trial, failures, children)
-        # What the user passed themselves, they can correct; else the text may only say what kind of call is needed.
+        # The user can correct a call of their own. Otherwise the message may name only the kind of call that is needed.
         raise (NotMeasurableError if predict is None and is_template(text) else ConfigurationError)(text)
     message = trial.features(found) if found.outputs.guessed else ""
     if message:
@@ -94,7 +94,7 @@ def _only(trial: CallTrial, children: Sequence[ModelCall]) -> ModelCall | None:
 
 
 def _warn_of_order(call: ModelCall) -> None:
-    """Warn if the leaves of a mapping are matched by order: they may meet the wrong parameters."""
+    """Warn if the leaves of a mapping are matched by order: parameters may get the wrong leaves."""
     if call.by_order and any(isinstance(key, str) for argument in call.passed for key in argument.keys[:1]):
         warn_user(
             "the parameters of forward have other names than the modalities and the leaves of the batch, so leaves "

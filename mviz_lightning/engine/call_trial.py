@@ -54,9 +54,9 @@ class CallTrial:
 
     Attributes:
         module: The model.
-        schema: Where the modalities live in the batch.
+        schema: Where the modalities are in the batch.
         batch: A few examples.
-        labels: Shapes that tell whether outputs have positions.
+        labels: Shapes that decide whether outputs have positions.
     """
 
     module: nn.Module
@@ -80,17 +80,17 @@ class CallTrial:
             return FailedCall(call, describe_error(error), unwritten=isinstance(error, NotImplementedError))
 
     def _axes(self, outputs: Any) -> PositionAxes | None:
-        """Return where outputs have positions, each with a label of its own; None where an example has one row."""
+        """Return the axes of the outputs' positions, each with its own label; None where an example has one row."""
         found = locate_scores(outputs)[1]
         return self.labels.axes(tuple(found.shape)) if is_floating(found) else None
 
     def works(self, call: ModelCall) -> ModelCall | None:
-        """Return the call with what the model returned; None if it gives no scores, or scores that know the labels."""
+        """Return the call with what the model returned; None if it gives no scores, or scores that read the labels."""
         found = self.attempt(call)
         return found if isinstance(found, ModelCall) and not self.reads_labels(found) else None
 
     def reads_labels(self, call: ModelCall) -> bool:
-        """Tell whether a call that works passes the labels that the user named, and the scores change with them."""
+        """Return whether a call that works passes the user's labels, and its scores change with them."""
         labels = self.schema.labels
         if not call.passes_any(self.schema, labels) or is_sharded(self.module):
             return False
@@ -100,7 +100,7 @@ class CallTrial:
         return False
 
     def features(self, call: ModelCall, outputs: Any = None) -> str:
-        """Return the message about features that a call returned in place of scores; empty if it did not."""
+        """Return the message about features that a call returned in place of scores; empty if there are none."""
         if is_sharded(self.module):  # all processes must run equally many forwards, whatever their examples
             return ""
         with suppress(Exception):
@@ -109,6 +109,6 @@ class CallTrial:
         return ""
 
     def _with_swapped(self, call: ModelCall, paths: Sequence[str]) -> Any:
-        """Return what the model returns if every example has some leaves of the example before it."""
-        with random_states(), torch.no_grad():  # what a forward draws is the same in all calls
+        """Return the model's outputs after every example got some leaves of the example before it."""
+        with random_states(), torch.no_grad():  # every call draws the same random numbers
             return call.predict(self.module, with_swapped(self.schema, self.batch, paths))

@@ -1,4 +1,4 @@
-"""How many rows one forward gets."""
+"""The number of rows in one forward."""
 
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +22,7 @@ def next_chunk(remaining: int, limit: int) -> int:
 
 
 def at_least_two(rows: Tensor) -> Tensor:
-    """Return ``(R, ...)`` rows; a single one twice: a model that squeezes would lose its batch dimension."""
+    """Return ``(R, ...)`` rows, a single row twice: a model that squeezes would lose its batch dimension."""
     return rows.expand(max(len(rows), 2), *rows.shape[1:])
 
 
@@ -42,7 +42,7 @@ class InChunks:
     def by_shape(
         self, shapes: Tensor, forward: Callable[[Tensor], Tensor], most: int | None = None, *, scale: int = 1
     ) -> Tensor:
-        """Run a function on the places of all rows, shape by shape and chunk by chunk; results in the rows' order."""
+        """Run a function on the numbers of all rows, by shape and by chunk; results are in the rows' order."""
 
         def run(rows: Tensor) -> Tensor:
             return torch.cat(self.in_chunks(len(rows), lambda some: forward(rows[some]), most, scale=scale))
@@ -52,7 +52,7 @@ class InChunks:
     def in_chunks(
         self, count: int, forward: Callable[[slice], T], most: int | None = None, *, scale: int = 1
     ) -> list[T]:
-        """Return a function's results on all rows, chunk by chunk; chunks become smaller when memory runs out.
+        """Return a function's results on all rows, chunk by chunk; chunks shrink when memory runs out.
 
         Args:
             count: Number of rows.
@@ -79,5 +79,5 @@ class InChunks:
             if not ran_out(error) or rows <= 3 or self.chunk_size <= 2:
                 raise
             self.chunk_size = max(2, min(rows, self.chunk_size) // 2)
-        free_gpu_memory()  # outside the handler: its traceback keeps the chunk alive
+        free_gpu_memory()  # outside the handler, whose traceback keeps the chunk's memory
         return []

@@ -1,4 +1,4 @@
-"""Evaluators that return what is decomposed in place of the probabilities that a model returns."""
+"""Evaluators that return the quantity to decompose (logits) in place of a model's probabilities."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +16,7 @@ from mviz_lightning.functional import Task
 
 
 def with_decomposed(evaluator: Evaluator, task: Task, reading: Reading | None, outputs: int = 1) -> Evaluator:
-    """Return an evaluator that returns what is decomposed.
+    """Return an evaluator that returns the quantity to decompose.
 
     Args:
         evaluator: Runs the model.
@@ -26,7 +26,7 @@ def with_decomposed(evaluator: Evaluator, task: Task, reading: Reading | None, o
     """
     if reading is None:
         return evaluator
-    if evaluator.reader is not ROW_READER:  # what is read is decomposed, since a map has no row of probabilities
+    if evaluator.reader is not ROW_READER:  # the outputs are converted after reading: a map has no row of probabilities
         reader = DecomposedReader(evaluator.reader, task, reading, outputs)
         return replace(evaluator, reader=reader, head=head_in(reading))
     pairs = None if evaluator.all_pairs is None else DecomposedCall(evaluator.all_pairs, task, reading)
@@ -36,9 +36,9 @@ def with_decomposed(evaluator: Evaluator, task: Task, reading: Reading | None, o
 
 
 def without_logits(evaluator: Evaluator) -> Evaluator:
-    """Return an evaluator of what the model itself returns.
+    """Return an evaluator of the model's own outputs.
 
-    The logits of probabilities near 0 and 1 differ by much more than rounding where the probabilities do not.
+    Near 0 and 1, logits differ by much more than rounding even where the probabilities do not.
 
     Args:
         evaluator: An evaluator, perhaps of :func:`with_decomposed`.
@@ -49,7 +49,7 @@ def without_logits(evaluator: Evaluator) -> Evaluator:
 
 
 def own_reader(reader: OutputReader) -> OutputReader:
-    """Return what reads the outputs of the model itself."""
+    """Return the reader of the model's own outputs."""
     return reader.reader if isinstance(reader, DecomposedReader) else reader
 
 
@@ -60,21 +60,21 @@ def _undecomposed(call: Any) -> Any:
 
 
 def called_by(evaluator: Evaluator, predict: Predict) -> Evaluator:
-    """Return an evaluator that calls the model in another way, and decomposes what that returns as before."""
+    """Return an evaluator that calls the model in another way, and converts its outputs as before."""
     before = evaluator.predict
     call = replace(before, predict=predict) if isinstance(before, DecomposedCall) else predict
     return replace(evaluator, predict=call, all_pairs=None)
 
 
 def read_by(evaluator: Evaluator, reader: OutputReader) -> Evaluator:
-    """Return an evaluator that reads outputs in another way, and decomposes what is read as before."""
+    """Return an evaluator that reads outputs in another way, and converts them as before."""
     before = evaluator.reader
     return replace(evaluator, reader=replace(before, reader=reader) if isinstance(before, DecomposedReader) else reader)
 
 
 @dataclass(frozen=True)
 class DecomposedReader:
-    """Reads what is decomposed in place of the probabilities that another reader reads."""
+    """Reads the quantity to decompose in place of the probabilities that another reader reads."""
 
     reader: OutputReader
     task: Task
@@ -86,17 +86,17 @@ class DecomposedReader:
         return self.of_rows(self.reader(outputs, rows))
 
     def of_rows(self, outputs: Tensor) -> Tensor:
-        """Return what is decomposed in place of ``(R, P * C)`` outputs that the other reader read."""
+        """Return the quantity to decompose for ``(R, P * C)`` outputs that the other reader read."""
         return self.of(outputs.view(len(outputs), -1, self.outputs)).flatten(1)
 
     def of(self, outputs: Tensor) -> Tensor:
-        """Return what is decomposed in place of ``(..., C)`` outputs."""
+        """Return the quantity to decompose for ``(..., C)`` outputs."""
         return decomposed(outputs, self.task, self.reading)
 
 
 @dataclass(frozen=True)
 class DecomposedCall:
-    """A call that returns what is decomposed in place of the probabilities that another call returns."""
+    """A call that returns the quantity to decompose in place of the probabilities that another call returns."""
 
     predict: Predict
     task: Task
@@ -107,5 +107,5 @@ class DecomposedCall:
         return self.of(scores(self.predict(module, batch)))
 
     def of(self, outputs: Tensor) -> Tensor:
-        """Return what is decomposed in place of ``(R, C)`` outputs that the other call returned."""
+        """Return the quantity to decompose for ``(R, C)`` outputs that the other call returned."""
         return decomposed(outputs, self.task, self.reading)

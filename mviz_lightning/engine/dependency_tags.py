@@ -15,7 +15,7 @@ from torch.utils.flop_counter import flop_registry
 from mviz_lightning.batch import tree
 
 Tags: TypeAlias = int
-"""A set of leaves as bits: bit k is 1 if a tensor depends on leaf k. 0 is a tensor that depends on no leaf."""
+"""A set of leaves as bits: bit k is 1 if a tensor depends on leaf k. 0: the tensor depends on no leaf."""
 
 ESCAPES = frozenset({Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.__dlpack__})
 """Methods that hand a tensor's values to code outside torch without running a torch operation."""
@@ -49,7 +49,7 @@ class Operation:
 
     @cached_property
     def changed(self) -> list[Any]:
-        """The arguments that it writes to: it does not return all of them."""
+        """The arguments that it writes to; it does not return all of them."""
         declared = self.func._schema.arguments
         given = dict(zip((argument.name for argument in declared), self.args, strict=False)) | self.kwargs
         writes = (a.name for a in declared if a.alias_info is not None and a.alias_info.is_write)
@@ -57,7 +57,7 @@ class Operation:
 
 
 class EscapeMode(TorchFunctionMode):
-    """Report the tensors whose values leave torch, where no operation can be traced.
+    """Report the tensors whose values leave torch; operations outside torch cannot be traced.
 
     Args:
         report: Called with every such tensor.
@@ -83,7 +83,7 @@ class DependencyMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         untracked: Tags of a tensor that no traced operation made; its values may come from outside torch.
 
     Attributes:
-        inside: Tag that every tensor with tags gets beside its own while a replayed call runs; 0 outside such calls.
+        inside: Tag that is added to every tensor with tags while a replayed call runs; 0 outside such calls.
         listeners: Functions that are called after every operation on tensors with tags.
     """
 
@@ -91,7 +91,7 @@ class DependencyMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self._untracked, self.inside = untracked, 0
         self._tags: dict[int, Tags] = {}
-        self._kept: list[Any] = []  # a storage's address identifies it only while it lives
+        self._kept: list[Any] = []  # an address identifies a storage only while the storage exists
         self.listeners: list[Listener] = []
 
     def mark(self, tensor: Tensor, tags: Tags) -> None:
@@ -113,13 +113,13 @@ class DependencyMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self._tags.get(tensor.untyped_storage()._cdata, self._untracked)
 
     def add(self, tensor: Tensor, tags: Tags) -> None:
-        """Add to the tags of a tensor's storage: of a view, or of what was written in place."""
+        """Add tags to a tensor's storage: for a view, or after a write in place."""
         storage = tensor.untyped_storage()
         self._kept.append(storage)
         self._tags[storage._cdata] = tags | self._tags.get(storage._cdata, 0)
 
     def escape(self, tags: Tags) -> None:
-        """Add to the tags of untracked tensors: values with these tags have left torch and may come back."""
+        """Add tags to all untracked tensors: values with these tags have left torch and may come back."""
         self._untracked |= tags
 
     @contextmanager

@@ -20,7 +20,7 @@ JOINTS = frozenset({torch.ops.aten.cat, torch.ops.aten.stack})
 """Operations that put tensors next to one another without computing with both."""
 
 HeldTensor: TypeAlias = tuple[Tensor, Tensor | None]
-"""A tensor that holds a leaf, and which of its entries do: bool, broadcastable to the tensor; None for all of them."""
+"""A tensor that holds a leaf, and the leaf's entries in it: bool, broadcastable to the tensor; None for all entries."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Frame:
         inputs: Tags of its arguments.
         seen: Tags of all operations inside it.
         edits: Whether it changed an argument in place.
-        outputs: Keys -> every tensor and every other leaf of what it returned; the caller may assign into containers.
+        outputs: Keys -> every tensor and every other leaf that it returned, since the caller may assign into
+        containers.
         tags: Tags of what it returned.
     """
 
@@ -58,9 +59,9 @@ class Trace:
         work: Cost of all operations on tensors with tags, outside replayed calls: floating-point operations plus
             numbers read and written.
         largest: Bytes of the largest tensor with tags that an operation made.
-        decisive: Tags of values that decide, outside replayed calls, on shapes or on the path of the computation.
+        decisive: Tags of values that decide a shape or the path of the computation, outside replayed calls.
         replayed: (replayed call, keys of a tensor in its outputs) -> the tag of this tensor.
-        inside: Replayed call -> the tag of what it made without returning it, an attribute for example.
+        inside: Replayed call -> the tag of tensors that it made and did not return, an attribute for example.
     """
 
     frames: Mapping[CallKey, Frame]
@@ -87,8 +88,8 @@ def trace(
         module: The model.
         run: Calls the model and returns its scores.
         leaves: Path of every leaf of the batch that ``run`` uses -> the tensors that hold it; leaf k gets bit k.
-        replayed: Calls whose outputs depend on nothing but themselves; each tensor that they return gets a bit of its
-            own, beyond the bits of the leaves.
+        replayed: Calls whose outputs count as inputs: each tensor that they return gets its own bit, beyond the bits of
+            the leaves.
         untracked: Tags of tensors that neither a traced operation nor the model made.
     """
     tracer = _Tracer(replayed, untracked, len(leaves) + 1)
@@ -132,7 +133,7 @@ class _Tracer:
         self._inside: dict[CallKey, Tags] = {}
 
     def mark(self, module: nn.Module, leaves: Mapping[str, Sequence[HeldTensor]], untracked: Tags) -> None:
-        """Tag the model's own tensors with nothing and every leaf with its bit."""
+        """Mark the model's own tensors with no leaf, and every leaf with its bit."""
         for tensor in chain(module.parameters(), module.buffers()):
             self.mode.mark(tensor, 0)
         self._followed = union(1 << bit for bit, held in enumerate(leaves.values()) if held)
@@ -203,7 +204,7 @@ class _Tracer:
         return call
 
     def _detached(self, key: CallKey, outputs: Any) -> Any:
-        """Return copies that depend on themselves alone; the tensors themselves may be leaves of the batch."""
+        """Return copies with a tag of their own alone; the tensors themselves may be leaves of the batch."""
         copies = {way: node.clone() for way, node in tree.nodes(outputs) if isinstance(node, Tensor)}
         for way, tensor in copies.items():
             self._replayed[key, way] = bit = self._next_bit()

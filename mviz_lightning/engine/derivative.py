@@ -26,14 +26,14 @@ from mviz_lightning.engine.shape_buckets import in_buckets
 TOLERANCE = 1e-3
 """Largest difference between derivatives with reused encodings and plain ones, as a fraction of the largest plain one.
 
-Ten times that of outputs: a derivative sums rounding errors over the backward pass too.
+Ten times the tolerance of outputs: a derivative also sums the rounding errors of the backward pass.
 """
 
 POINTS_BYTES = 96 * 2**20
-"""Most bytes of the points that one forward derives at, 160 images of 224 x 224; it holds seven times as many."""
+"""Largest size of one forward's points, in bytes: 160 images of 224 x 224. The forward holds seven times as much."""
 
 DERIVATIVE_BYTES = 256 * 2**20
-"""Most bytes of derivatives that are held until the steps of their rows are summed."""
+"""Largest size of the derivatives that are held until the steps of their rows are summed, in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class DerivativeRequest(Derivative):
     The predicted class, for example, is known only after the evaluation. The attribute ``outputs`` is not used.
 
     Attributes:
-        choose: Takes the rows' ``(R, C)`` outputs and returns ``(R,)`` the output of each row that is derived.
+        choose: Takes the rows' ``(R, C)`` outputs and returns ``(R,)``: the output to derive for each row.
         instead: Queries that are evaluated only if the model cannot be derived with respect to the modality.
     """
 
@@ -53,7 +53,7 @@ class DerivativeRequest(Derivative):
 
     @property
     def most_rows(self) -> int:
-        """Largest number of rows that the request may take beside the rows themselves.
+        """Largest number of rows that the request may evaluate beyond the rows themselves.
 
         A second derivative may turn out to be 0 everywhere; then both it and the queries of ``instead`` are evaluated.
         """
@@ -122,7 +122,7 @@ def derive(evaluator: Evaluator, probe: Probe, derivative: Derivative) -> Tensor
     """Compute a derivative.
 
     The encodings of the other modalities are the same at all steps; they run once if reuse is exact. Some points are
-    also derived without reuse, and all points are if these differ.
+    also derived without reuse; if they differ, all points are derived without reuse.
 
     Args:
         evaluator: Runs the model, whose state is the same before and after.
@@ -160,13 +160,13 @@ def _derived(evaluator: Evaluator, probe: Probe, derivative: Derivative, points:
 
 
 def input_point_of(evaluator: Evaluator, probe: Probe, rows: Query, modality: str) -> InputPoint:
-    """Find where a modality enters the model with a forward of a row, doubled. Call it inside ``isolated``."""
+    """Run a forward of one row, doubled, to find where a modality enters the model. Call it inside ``isolated``."""
     batch = probe.batch(rows.sources[:1].expand(2, -1), {}, evaluator.device)
     return InputPoint.find(evaluator.module, evaluator.predict, probe, modality, batch)
 
 
 def _plan_without(evaluator: Evaluator, probe: Probe, modality: str) -> Plan | None:
-    """Return a plan that replays the other modalities' calls alone; None if there is nothing to replay."""
+    """Return a plan that replays only the other modalities' calls; None if there is nothing to replay."""
     plan = evaluator.plan_for(probe) if evaluator.reuse and evaluator.all_pairs is None else None
     if plan is None:
         return None
@@ -185,7 +185,7 @@ class _Derivation:
     input_point: InputPoint
 
     def integrated(self, points: Points, weights: Tensor, plan: Plan | None) -> Tensor:
-        """Return ``(R, ...)`` derivatives of rows, summed over their steps; of large inputs, a few rows at a time.
+        """Return ``(R, ...)`` derivatives of rows, summed over their steps; for large inputs, a few rows at a time.
 
         Args:
             points: ``R * steps`` points; those of a row are consecutive.
@@ -257,7 +257,7 @@ class _Derivation:
         return self.probe.restore(path, derived[:count], own)
 
     def check(self, points: Points, plan: Plan | None) -> None:
-        """If a plan was used, derive some points plainly too.
+        """If a plan was used, derive some points without it too.
 
         Raises:
             RuntimeError: They differ from the others.

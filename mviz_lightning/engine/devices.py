@@ -1,4 +1,4 @@
-"""Where a model's weights are, on which device and in how many processes; and which of its kernels run."""
+"""Where a model's weights are: on which device, in how many processes. Which GPU kernels compute with them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Tell whether this process holds only a part of the weights, also while it has gathered all of them."""
+    """Return whether this process holds only a part of the weights, even while all of them are gathered."""
     return bool(sharded_parts(module)) or any(hasattr(one, "placements") for one in module.parameters())
 
 
@@ -25,12 +25,12 @@ def sharded_parts(module: nn.Module) -> list[nn.Module]:
 
 
 AMPERE = 8
-"""Compute capability of the first GPUs that know TF32."""
+"""Compute capability of the first GPUs that support TF32."""
 
 
 @contextmanager
 def without_cudnn() -> Iterator[None]:
-    """Run what cuDNN would compute with PyTorch's own kernels inside the block.
+    """Inside the block, run PyTorch's own kernels in place of cuDNN's.
 
     ``torch.backends.cudnn.flags`` would also set the precision of float32, and raises where the user chose it by
     operation (``torch.backends.cudnn.conv.fp32_precision``).
@@ -44,10 +44,10 @@ def without_cudnn() -> Iterator[None]:
 
 
 def product_type() -> torch.dtype | None:
-    """Return the type that has the precision of float32 products on the GPU in use; None where it is the full one.
+    """Return the type whose precision float32 products have on the GPU in use; None where they have full precision.
 
-    By default NVIDIA's GPUs since Ampere round what convolutions and recurrent layers multiply to TF32, whose fraction
-    has as many bits as that of float16. Which kernel runs depends on the number of rows, and not all of them round.
+    By default, NVIDIA's GPUs since Ampere round the factors of convolutions and recurrent layers to TF32, whose
+    fraction has as many bits as float16's. The number of rows decides which kernel runs, and not every kernel rounds.
     """
     started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     if not started or torch.cuda.get_device_capability()[0] < AMPERE:

@@ -1,4 +1,4 @@
-"""Evaluations of a model that may sample: with the same noise in every row, and averaged over draws of it."""
+"""Evaluations of a model that may sample: every row gets the same noise, and outputs are averaged over draws."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -22,7 +22,7 @@ ContextFactory: TypeAlias = Callable[[], AbstractContextManager[object]]
 
 
 class InDraws:
-    """Runs evaluations in isolation; those of a model that samples share the noise and can be repeated.
+    """Runs evaluations in isolation; if the model samples, all rows get the same noise, which can be repeated.
 
     Attributes:
         module: The user's model.
@@ -42,14 +42,14 @@ class InDraws:
 
     @property
     def noisy(self) -> bool:
-        """Whether the model was seen to draw random numbers; then all rows of a forward get the same."""
+        """Whether the model was observed to draw random numbers; all rows of a forward then get the same noise."""
         return shares_noise(self.predict)
 
     def evaluated(self, probe: Probe, evaluate: Callable[[], T]) -> T:
-        """Return what a function returns that runs the model, isolated.
+        """Return the result of a function that runs the model, isolated.
 
-        If the model draws random numbers in it, the function is called again: all rows of a forward then get the same
-        noise, from now on.
+        If the model draws random numbers, the function is called again: from then on, all rows of a forward get the
+        same noise.
         """
         with isolated(self.module, seed=self.seed) as generators, self.precision():
             try:
@@ -63,7 +63,7 @@ class InDraws:
             return evaluate()
 
     def _shares_noise(self, generators: Generators, probe: Probe) -> bool:
-        """Share the noise from now on, if random numbers were drawn without; return whether that is so."""
+        """If random numbers were drawn without sharing, share the noise from now on. Return whether this was so."""
         if not generators.moved or isinstance(self.predict, SharedNoise):
             return False
         given = self.module, probe, device_of(self.module)
@@ -75,16 +75,16 @@ class InDraws:
         return True
 
     def forget_plan(self) -> None:
-        """Search anew for what can be replayed: the model is called in another way."""
+        """Search again for what can be replayed: the model is called in another way."""
         raise NotImplementedError
 
     def averaged(self, evaluate: Callable[[], Tensor]) -> Tensor:
-        """Return the mean over all draws of what a function returns that evaluates rows with :attr:`seed`."""
+        """Return the mean over all draws of the result of a function that evaluates rows with :attr:`seed`."""
         total = reduce(torch.add, self.each_draw(self.draws, evaluate))
         return total if self.draws == 1 else total / self.draws
 
     def each_draw(self, count: int, evaluate: Callable[[], T]) -> Iterator[T]:
-        """Yield what a function returns for each of ``count`` seeds, the object's own first."""
+        """Yield the result of a function for each of ``count`` seeds, beginning with the object's own."""
         first = self.seed
         try:
             for draw in range(count):

@@ -1,7 +1,7 @@
 """The checks of the dry run, which tries the model on a few examples before anything is measured.
 
-In the order in which they run: rebuilt rows, row independence, modalities that do not change the scores, stray leaves,
-masked segments; ``usable`` checks outputs in the dry run and later.
+The checks run in this order: rebuilt rows, row independence, modalities that do not change the scores, stray leaves,
+masked segments. ``usable`` checks outputs in the dry run and later.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ __all__ = [
 
 
 def check_rows(evaluator: Evaluator, probe: Probe, draws: int = 1) -> Tensor:
-    """Check that rebuilt rows get along with their items, and that rows are independent: :func:`check_independence`."""
+    """Check that rebuilt rows fit their items, and that rows are independent: :func:`check_independence`."""
     check_rebuilt_rows(evaluator, probe)
     return check_independence(evaluator, probe, draws)
 
@@ -50,12 +50,13 @@ def warn_of_outputs(
         evaluator: Runs the model.
         probe: Some examples.
         call: The call of the model, with what it returned.
-        named: What was warned of before and is not named again; modalities that are named now are added.
+        named: Modalities and leaves that earlier warnings named; they are left out here, and newly named ones are
+        added.
         trained: Whether the model is trained.
 
     Returns:
-        A line for the log that names which of several outputs is read as the scores; empty if there is one output only,
-        if it is called logits, or if the warning names it.
+        A line for the log that names the output that is read as the scores. It is empty if there is one output only, if
+        the output is called logits, or if the warning names it.
     """
     returned, rows, told = call.outputs, trial_rows(probe), set() if named is None else named
     facts = modalities_without_effect(evaluator, probe, rows, guessed=returned.guessed, trained=trained)
@@ -71,13 +72,13 @@ def warn_of_outputs(
 
 
 def _sentence(facts: Mapping[str, str], count: int) -> str:
-    """Return facts in words: each once, with the names of its modalities and the number of examples."""
+    """Return facts in words: each fact once, with the names of its modalities and the number of examples."""
     names = {fact: [repr(name) for name, found in facts.items() if found == fact] for fact in facts.values()}
     return "; ".join(fact.format(" or ".join(found), count) for fact, found in names.items()) + "."
 
 
 def _output_advice(call: ModelCall, output: str) -> str:
-    """Return what to write so that this output is read as the scores."""
+    """Return advice on how to make this output the scores."""
     if call.observed:
         return "These are the scores that your own step computes: the model does not use this input, or not yet."
     if output:
@@ -89,7 +90,7 @@ def _output_advice(call: ModelCall, output: str) -> str:
 
 
 def _better_output(evaluator: Evaluator, probe: Probe, rows: Tensor, call: ModelCall) -> str:
-    """Return the code of the first other output that all modalities change; else of the first other output."""
+    """Return the code of the first other output that all modalities change; else of the first other one."""
     flat = call.outputs.rows
     for output in flat:
         picked = replace(evaluator, predict=output.of(call.predict))
@@ -107,7 +108,7 @@ def try_segments(evaluator: Evaluator, probe: Probe, segments: Mapping[str, Segm
         segments: Modality -> its segments.
 
     Raises:
-        ConfigurationError: The model fails. Memory that runs out, and errors of our own, say nothing of the model.
+        ConfigurationError: The model fails. Running out of memory and errors of this package are raised as they are.
     """
     rows = Query.aligned(torch.arange(min(TRIAL_EXAMPLES, probe.size)), len(probe.schema.names))
     masked = replace(probe, segments=segments)
@@ -125,7 +126,7 @@ def try_segments(evaluator: Evaluator, probe: Probe, segments: Mapping[str, Segm
 
 
 MODEL_OUTPUTS = "the model's outputs"
-"""How errors call the scores."""
+"""Name of the scores in errors."""
 
 NOT_FINITE = "are NaN or infinite; look at the loss, the learning rate and the precision"
 

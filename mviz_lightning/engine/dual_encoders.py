@@ -1,4 +1,4 @@
-"""Models that return the features of each modality, of which the user's step computes the scores."""
+"""Models that return the features of each modality; the user's step computes the scores from them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,14 +15,14 @@ from mviz_lightning.engine.trial_swaps import changed
 def features_message(
     call: ModelCall, schema: BatchSchema, outputs: Any, swapped: Callable[[Sequence[str]], Any]
 ) -> str:
-    """Return what is wrong with outputs that are the features of either modality, and what to write.
+    """Return the message about outputs that are the features of each modality: what is wrong, and what to write.
 
-    Such outputs are two matrices of equal width, each of which changes with one modality alone, and none that changes
-    with both. The numbers beside them that change with neither are the scale and the bias of their similarities.
+    Features are two matrices of the same shape: each changes with one modality alone, and no other output changes with
+    both. Single numbers beside them that change with neither modality are the scale and the bias of their similarities.
 
     Args:
         call: The call of the model.
-        schema: Where the modalities live in the batch.
+        schema: Where the modalities are in the batch.
         outputs: What the call returned.
         swapped: Returns the outputs if every example has the leaves at some paths of another example.
 
@@ -43,7 +43,7 @@ def features_message(
 
 
 def _constants(swaps: Sequence[Any]) -> list[str]:
-    """Return the code of up to two numbers that no modality changes: a scale, and behind it a bias."""
+    """Return the code of up to two numbers that no modality changes: first a scale, then a bias."""
     numbers = [keys for keys, node in tree.nodes(swaps[0]) if isinstance(node, Tensor) and node.dim() == 0]
     still = [keys for keys in numbers if not any(changed(swaps[0], swap, keys) for swap in swaps[1:])]
     return [tree.code(swaps[0], keys) for keys in still][:2]

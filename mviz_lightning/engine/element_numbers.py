@@ -5,13 +5,13 @@ from torch import Tensor
 
 
 class ElementNumbers:
-    """Numbers of the elements of some storages, which live at least as long as this object."""
+    """Numbers of the elements of some storages, which must exist at least as long as this object."""
 
     def __init__(self) -> None:
         self._numbers: dict[int, Tensor] = {}
 
     def __bool__(self) -> bool:
-        """Tell whether any storage has numbers."""
+        """Return whether any storage has numbers."""
         return bool(self._numbers)
 
     def of_storage(self, tensor: Tensor) -> Tensor | None:
@@ -23,7 +23,7 @@ class ElementNumbers:
 
         Returns:
             Long, in the shape and with the strides of the tensor. None if its storage has no numbers, or if the tensor
-            divides the storage into other elements: a view of complex numbers as real ones, for example.
+            splits the storage into other elements, as a view of complex numbers as real ones does.
         """
         numbers = self.of_storage(tensor)
         if numbers is None or len(numbers) != _element_count(tensor):
@@ -31,15 +31,15 @@ class ElementNumbers:
         return _seen_by(tensor, numbers)
 
     def set(self, tensor: Tensor, numbers: Tensor) -> bool:
-        """Set the number of every element of a tensor; other elements of a storage without numbers get 0.
+        """Set the number of every element of a tensor; in a storage without numbers, the other elements get 0.
 
         Args:
             tensor: The tensor.
             numbers: Long, in the shape of the tensor.
 
         Returns:
-            Whether they are set. They are not if the tensor shows elements at several places, as an expanded tensor
-            does, and where :meth:`of` would not return them.
+            Whether they are set. They are not if an element appears several times in the tensor, as in an expanded one,
+            or if :meth:`of` would not return them.
         """
         count, known = _element_count(tensor), self.of_storage(tensor)
         found = torch.zeros(count, dtype=torch.long, device=tensor.device) if known is None else known.clone()

@@ -1,4 +1,4 @@
-"""Tag the single elements of tensors of which parts are different leaves: the channels of one image, for example."""
+"""Tag the single elements of tensors whose parts are different leaves: the channels of one image, for example."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,14 +19,14 @@ COPIES = frozenset({
 """Operations that copy elements of their first argument, beside those that PyTorch tags as ``view_copy``."""
 
 PLACING = frozenset({"device", "memory_format"})
-"""Options of these operations that mean the same for numbers of elements; a type of the elements does not."""
+"""Options of these operations that also hold for element numbers; an element type does not."""
 
 
 class ElementDependencyMode(DependencyMode):  # type: ignore[no-untyped-call]
-    """Pass on the tags of single elements, beside those of whole storages.
+    """Pass on the tags of single elements, in addition to those of whole storages.
 
-    Views, copies of elements, and operations that compute element by element keep elements apart. What any other
-    operation makes depends on all elements that it was given.
+    Views, copies of elements and elementwise operations keep elements apart. The result of any other operation depends
+    on all elements of its inputs.
 
     Args:
         untracked: Tags of a tensor that no traced operation made; its values may come from outside torch.
@@ -35,20 +35,20 @@ class ElementDependencyMode(DependencyMode):  # type: ignore[no-untyped-call]
     def __init__(self, untracked: Tags = 0) -> None:
         super().__init__(untracked)
         self._numbers = ElementNumbers()
-        self._sets: list[Tags] = [0]  # an element's number is the place of its tags here
+        self._sets: list[Tags] = [0]  # index: the number of an element; entry: its tags
 
     def mark(self, tensor: Tensor, tags: Tags) -> None:
-        """Set the tags of a tensor's storage; its elements then have no others."""
+        """Set the tags of a tensor's storage and remove the tags of its elements."""
         self._numbers.forget(tensor)
         super().mark(tensor, tags)
 
     def mark_part(self, tensor: Tensor, entries: Tensor, tags: Tags) -> None:
-        """Add to the tags of some entries of a tensor.
+        """Add tags to some entries of a tensor.
 
         Args:
             tensor: The tensor.
             entries: Bool, broadcastable to the tensor: True at these entries.
-            tags: The tags that they get.
+            tags: The tags to add.
         """
         before = self._numbers.of(tensor)
         numbers = torch.zeros_like(tensor, dtype=torch.long) if before is None else before
@@ -61,7 +61,7 @@ class ElementDependencyMode(DependencyMode):  # type: ignore[no-untyped-call]
         return self.of_storage(tensor) | (self._of_elements(tensor) if self._numbers else 0)
 
     def passed_on(self, operation: Operation, tags: Tags) -> Tags:
-        """Return the tags that an operation passes on to the storages that it writes, beside those of elements.
+        """Return the tags that an operation passes on to the storages that it writes, without those of single elements.
 
         Args:
             operation: The operation.
@@ -69,7 +69,7 @@ class ElementDependencyMode(DependencyMode):  # type: ignore[no-untyped-call]
         """
         made = list(tensors_in(operation.outputs)) if self._numbers else []
         if not operation.changed and any(self._numbers.of_storage(tensor) is not None for tensor in made):
-            return 0  # views of elements that have their tags
+            return 0  # views of elements that have tags already
         copies = _copies(operation)
         if made and (copies or torch.Tag.pointwise in operation.func.tags):
             data = list(tensors_in(operation.args[:1] if copies else (operation.args, operation.kwargs)))
@@ -79,7 +79,7 @@ class ElementDependencyMode(DependencyMode):  # type: ignore[no-untyped-call]
         return tags
 
     def _keep_apart(self, operation: Operation, data: list[Tensor], made: list[Tensor]) -> bool:
-        """Give the elements that an operation made the tags of those they come from; tell whether these are known.
+        """Give each element that an operation made the tags of its source elements; return whether these are known.
 
         Args:
             operation: The operation.
@@ -88,7 +88,7 @@ class ElementDependencyMode(DependencyMode):  # type: ignore[no-untyped-call]
         """
         if all(self._numbers.of(tensor) is None for tensor in data):
             return False
-        with suppress(RuntimeError):  # PyTorch cannot run some operations on whole numbers
+        with suppress(RuntimeError):  # PyTorch cannot run some operations on integers
             if _copies(operation):
                 return self._set(made, self._copied(operation, data))
             return self._set(made, [self._joined(data, tensor.shape) for tensor in made])
@@ -104,7 +104,7 @@ class ElementDependencyMode(DependencyMode):  # type: ignore[no-untyped-call]
         )
 
     def _joined(self, data: Sequence[Tensor], shape: torch.Size) -> Tensor:
-        """Return the numbers of elements of which each was computed from one element of every input."""
+        """Return the numbers of elements that were each computed from one element of every input."""
         numbers = [self._numbers_of(tensor).expand(shape) for tensor in data if self.of_tensor(tensor)]
         return reduce(self._unions, numbers)
 
@@ -113,7 +113,7 @@ class ElementDependencyMode(DependencyMode):  # type: ignore[no-untyped-call]
         return self._renumbered(left * count + right, lambda pair: self._sets[pair // count] | self._sets[pair % count])
 
     def _numbers_of(self, tensor: Tensor) -> Tensor:
-        """Return the number of every element of a tensor, whose elements may all have the same."""
+        """Return the number of every element of a tensor; without numbers of their own, all elements have the same."""
         numbers = self._numbers.of(tensor)
         if numbers is None:
             numbers = torch.tensor(self._number(self.of_tensor(tensor)), device=tensor.device).expand(tensor.shape)
@@ -129,7 +129,7 @@ class ElementDependencyMode(DependencyMode):  # type: ignore[no-untyped-call]
         return union(self._sets[int(number)] for number in numbers.flatten().bincount().nonzero())
 
     def _renumbered(self, codes: Tensor, tags_of: Callable[[int], Tags]) -> Tensor:
-        """Return the numbers of elements whose tags are known for every code."""
+        """Return element numbers for element codes, given the tags of each code."""
         counts = codes.flatten().bincount()  # much faster than unique
         numbers = torch.zeros_like(counts)
         for code in counts.nonzero().flatten():
@@ -142,7 +142,7 @@ class ElementDependencyMode(DependencyMode):  # type: ignore[no-untyped-call]
         return self._sets.index(tags)
 
     def _set(self, tensors: Sequence[Tensor], numbers: Sequence[Tensor]) -> bool:
-        """Set the numbers of the elements of tensors; tell whether all could be set."""
+        """Set the numbers of the elements of tensors; return whether all could be set."""
         done = all(self._numbers.set(tensor, found) for tensor, found in zip(tensors, numbers, strict=True))
         for tensor in tensors:
             if (known := self._numbers.of_storage(tensor)) is not None:
@@ -151,6 +151,6 @@ class ElementDependencyMode(DependencyMode):  # type: ignore[no-untyped-call]
 
 
 def _copies(operation: Operation) -> bool:
-    """Tell whether an operation returns copies of elements of its first argument."""
+    """Return whether an operation returns copies of elements of its first argument."""
     known = operation.func._overloadpacket in COPIES or torch.Tag.view_copy in operation.func.tags
     return known and not operation.changed

@@ -1,7 +1,7 @@
-"""Encode each item of a language model once, whatever texts it meets, where its rows are not packed.
+"""Encode each item of a language model once, for all texts that it is combined with, where rows are not packed.
 
-The model's own method that encodes the items of a batch, ``get_image_features`` for example, is called for one row with
-each item. In the other rows it returns what it returned there, put together in their order.
+The model's own method that encodes the items of a batch, ``get_image_features`` for example, runs for one row with each
+item. In all other rows its recorded results are returned, joined in the order of the rows.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ Encode: TypeAlias = Callable[..., Any]
 """Encodes all items of a batch."""
 
 LAYERS = "deepstack_features"
-"""What an encoding holds of each layer for all items; the features of each item are its ``pooler_output``."""
+"""Attribute of an encoding that holds one entry for each layer; ``pooler_output`` holds the features of the items."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ItemEncoder:
 
     @contextmanager
     def replaced(self, wrap: Callable[[Encode], Encode]) -> Iterator[None]:
-        """Call another function in its place inside the block, made from the method."""
+        """Inside the block, replace the method by the function that ``wrap`` makes from it."""
         attributes = vars(self.holder)
         before = {name: one for name, one in attributes.items() if name == self.name}
         attributes[self.name] = wrap(getattr(self.holder, self.name))
@@ -54,7 +54,7 @@ class ItemEncoder:
 
 
 def item_encoders(language: LanguageModel) -> list[ItemEncoder]:
-    """Return the method that encodes the items of each modality, the innermost one; none of a modality without."""
+    """Return the innermost method that encodes the items of each modality; modalities without one are left out."""
     names, arguments = language.schema.names, {path: name for name, path in language.taken.items()}
     items = {name: arguments.get(paths[0], "") for name, paths in language.interleaving.media.items()}
     methods = {name: encoders_of(language.module, argument) for name, argument in items.items()}
@@ -62,7 +62,7 @@ def item_encoders(language: LanguageModel) -> list[ItemEncoder]:
 
 
 class ItemEncodings:
-    """What the encoders of a model returned for items.
+    """The results of a model's encoders for single items.
 
     Args:
         encoders: E encoders.
@@ -73,12 +73,12 @@ class ItemEncodings:
         self._known: list[dict[int, Any]] = [{} for _ in encoders]
 
     def know(self, items: Sequence[int]) -> bool:
-        """Tell whether the item of each encoder, by its number, was encoded."""
+        """Return whether each encoder has already encoded its item, which is given by its number."""
         return all(item in known for known, item in zip(self._known, items, strict=True))
 
     @contextmanager
     def recorded(self, items: Sequence[int]) -> Iterator[None]:
-        """Note what the encoders return inside the block, in which a row with these items is evaluated."""
+        """Record what the encoders return inside the block, which evaluates one row with these items."""
 
         def noting(known: dict[int, Any], item: int) -> Callable[[Encode], Encode]:
             def wrap(encode: Encode) -> Encode:
@@ -97,7 +97,7 @@ class ItemEncodings:
 
     @contextmanager
     def replayed(self, items: Tensor) -> Iterator[None]:
-        """Have the encoders return what they did for the items ``(R, E)`` of R rows that are evaluated in the block."""
+        """Return recorded results from the encoders, for the items ``(R, E)`` of the R rows in the block."""
         columns = zip(self._known, items.T.tolist(), strict=True)
         found = [_joined([known[item] for item in column]) for known, column in columns]
         with _all_replaced(self._encoders, [_returning(one) for one in found]):
@@ -121,15 +121,15 @@ class WithItemsEncoded(InPacks):
         raise NotImplementedError
 
     def by_shape(self, shapes: Tensor, forward: Callable[[Tensor], Tensor]) -> Tensor:
-        """Run a function on the places of all rows, shape by shape and chunk by chunk; results in the rows' order."""
+        """Run a function on the numbers of all rows, by shape and by chunk; results are in the rows' order."""
         raise NotImplementedError
 
     def plan_for(self, probe: Probe) -> object | None:
-        """Return what can be replayed module by module, which is preferred; None if nothing can."""
+        """Return the plan for replaying submodules, which is preferred; None if nothing can be replayed."""
         raise NotImplementedError
 
     def with_items_encoded(self, probe: Probe, query: Query) -> Tensor | None:
-        """Return ``(R, C)`` outputs of distinct rows, each item encoded once; None where that does not pay or fails."""
+        """Return ``(R, C)`` outputs of rows, each item encoded once; None where that fails or saves nothing."""
         reader, allowed = self.predict, self.reuse and not self.sharded and self.item_methods is not None
         if not allowed or query.read is not None or not isinstance(reader, PackedReader):
             return None
@@ -168,7 +168,7 @@ class WithItemsEncoded(InPacks):
         return outputs
 
     def _chunk(self, probe: Probe, query: Query, items: Tensor, encoders: Sequence[ItemEncoder]) -> Tensor:
-        """Return the outputs of rows: those that show an item first alone, then the others together."""
+        """Return the outputs of rows: the first row with each item alone, then all others together."""
         encodings, outputs = ItemEncodings(encoders), {}
         for row, own in enumerate(items.tolist()):
             if not encodings.know(own):
@@ -182,7 +182,7 @@ class WithItemsEncoded(InPacks):
         return torch.cat([outputs[row] for row in range(len(query))])
 
     def _as_they_are(self, probe: Probe, query: Query) -> Tensor:
-        """Return the outputs of rows in one forward; a single row is not evaluated twice: its items count once."""
+        """Return the outputs of rows in one forward; a single row is not doubled: each item is encoded once."""
         batch = probe.batch(query.sources, query.masks, self.device)
         found: Tensor = self.predict(self.module, batch)
         return found.detach()
@@ -201,10 +201,10 @@ def _returning(found: Any) -> Callable[[Encode], Encode]:
 
 
 def _joined(encodings: Sequence[Any]) -> Any:
-    """Return encodings of the items of some rows as one of all of them.
+    """Return the encodings of several rows' items as one encoding.
 
-    It is a tensor ``(n, L, d)`` or ``(L, d)``, a list with a tensor ``(L, d)`` for each item, or an object that holds
-    one of these, and perhaps one for each layer.
+    An encoding is a tensor ``(n, L, d)`` or ``(L, d)``, a list with a tensor ``(L, d)`` for each item, or an object
+    that holds one of these, and possibly one more for each layer.
     """
     first = encodings[0]
     if isinstance(first, Tensor):

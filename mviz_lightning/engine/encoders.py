@@ -1,4 +1,4 @@
-"""Which submodules serve one modality alone: all their parameters are used in calls that see no other modality."""
+"""Find the submodules that serve one modality alone: every use of their parameters depends on this modality only."""
 
 from torch import nn
 
@@ -13,12 +13,12 @@ from mviz_lightning.engine.reuse_plan import TRACED_ROWS, modality_masks, trace_
 def find_encoders(evaluator: Evaluator, probe: Probe) -> dict[str, list[str]]:
     """Trace a forward of a few rows, and return the largest submodules that serve one modality alone.
 
-    Unlike the modules of a reuse plan they need not be replayable. A parameter that is used in several places, in tied
-    weights for example, counts for all of them; a submodule that is not called itself counts with the one around it.
+    Unlike the modules of a reuse plan, they need not be replayable. A parameter that is used in several places (tied
+    weights) counts for all of them. A submodule that is not called itself counts with its parent.
 
     Args:
         evaluator: Runs the model.
-        probe: At least 6 examples; with fewer, nothing is found, nor in a model whose weights processes share out.
+        probe: At least 6 examples. With fewer, or if processes share the weights, nothing is found.
 
     Returns:
         Modality -> names of submodules, for modalities that have some.
@@ -38,7 +38,7 @@ def find_encoders(evaluator: Evaluator, probe: Probe) -> dict[str, list[str]]:
 
 
 def _tags_by_parameter(module: nn.Module, trace: Trace) -> dict[nn.Parameter, Tags]:
-    """Return what the calls that use each parameter depend on."""
+    """Return, for each parameter, what the calls that use it depend on."""
     by_module: dict[str, Tags] = {"": trace.outputs}
     for (name, _), frame in trace.frames.items():
         by_module[name] = by_module.get(name, 0) | frame.inputs | frame.seen | frame.tags
@@ -51,7 +51,7 @@ def _tags_by_parameter(module: nn.Module, trace: Trace) -> dict[nn.Parameter, Ta
 
 
 def _largest(module: nn.Module, own: set[nn.Parameter], name: str = "") -> list[str]:
-    """Return the names of the largest submodules all of whose parameters are among some."""
+    """Return the names of the largest submodules whose parameters are all in ``own``."""
     held = list(module.parameters())
     if name and held and own.issuperset(held):
         return [name]

@@ -1,4 +1,4 @@
-"""Evaluate queries with the user's model, in chunks that fit into memory, and reuse encodings where that is exact."""
+"""Evaluate queries with the user's model, in chunks that fit into memory; reuse encodings where that is exact."""
 
 from collections.abc import Callable, Container, Sequence
 from contextlib import nullcontext, suppress
@@ -32,10 +32,10 @@ from mviz_lightning.functional.outputs import Head
 T = TypeVar("T")
 
 CPU_CACHE = 8 * 2**20
-"""Bytes of a forward's largest tensor up to which a CPU works from its caches; above, it waits for memory."""
+"""Largest tensor of a forward, in bytes, that stays in a CPU's caches; with larger ones, the CPU waits for memory."""
 
 FEWEST_ROWS = 16
-"""Smallest number of rows of a forward on a CPU, whatever their size: each forward has a fixed cost too."""
+"""Smallest number of rows of a forward on a CPU, whatever their size: each forward also has a fixed cost."""
 
 LARGEST_SCALE = 4
 """Largest number of rows of a forward with replayed encodings, as a multiple of the chunk size."""
@@ -63,8 +63,8 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
         reader: Turns what ``predict`` returned for some rows into one vector a row.
         draws: Number of seeds over which the outputs are averaged.
         rows: Number of distinct rows evaluated so far; each draw counts.
-        remembered: Number of rows that cost nothing so far, since another head of the model asked for them before.
-        packing: What is known of rows of a language model that are packed.
+        remembered: Number of rows that cost nothing so far, since they were evaluated when another head requested them.
+        packing: Whether rows of a language model are packed, and what that saved.
         item_methods: Names of the methods of a language model that were called once for each item so far; None where
             that failed.
     """
@@ -94,7 +94,8 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
         Args:
             probe: The examples that the queries refer to.
             queries: The rows to evaluate.
-            at_least: Smallest number of rows; one is repeated, so that all processes run equally many forwards.
+            at_least: Smallest number of rows; the last row is repeated, so that all processes run equally many
+            forwards.
 
         Returns:
             For each query ``(R, C)`` outputs of its R rows, on the model's device, in the model's own data type.
@@ -109,7 +110,7 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
         return [outputs[response.to(outputs.device)] for response in responses]
 
     def _counted(self, probe: Probe, query: Query, count: int) -> Tensor:
-        """Return the outputs of distinct rows, of which ``count`` are no repetitions."""
+        """Return the outputs of distinct rows; the first ``count`` of them are no repetitions."""
         return self.averaged(lambda: self._draw(probe, query, count))
 
     def _draw(self, probe: Probe, query: Query, count: int) -> Tensor:
@@ -165,7 +166,7 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
             self._drop(failed_modules(self, self._plan, probe, query, failure), failure)
             outputs, failure = self._attempt(probe, query)
         if failure is not None:
-            outputs = self.plain_draw(probe, query)  # if the model itself fails, it fails here too, with its own error
+            outputs = self.plain_draw(probe, query)  # if the model itself fails, it raises its own error here
             self.give_up(self._plan, failure)
         return outputs
 
@@ -174,7 +175,7 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
 
         def attempt() -> tuple[Tensor, Exception | None]:
             plan = None if self.all_pairs else self.plan_for(probe)
-            # Scores of all pairs are not made of pairs of one shape alone.
+            # Pairs of one shape alone do not give the scores of all pairs.
             nothing = not self.reuse or self.sharded or (plan is None and (self.all_pairs is None or probe.own_shapes))
             if nothing or not any(run.worthwhile for run in row_runs(query, probe.schema.names, self.chunk_size)):
                 return self._plain(probe, query), None
@@ -190,10 +191,10 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
         return self.evaluated(probe, attempt)
 
     def plan_for(self, probe: Probe) -> Plan | None:
-        """Return what can be replayed, searched once, and anew in own shapes; None if nothing can or no trace works."""
+        """Return the replay plan, searched once, and again in own shapes; None if there is none or no trace works."""
         if self._planned_for is not probe.own_shapes and self.reuse:
             self._plan, self._planned_for = None, probe.own_shapes
-            with suppress(Exception):  # running out of memory included: the trace keeps all that a few rows make
+            with suppress(Exception):  # also where memory runs out: the trace keeps all tensors of a few rows
                 # Processes that share a sharded model have different distinct inputs, so they would run different
                 # numbers of forwards.
                 given = self.module, self.predict, probe, self.device, self._dropped
@@ -237,7 +238,7 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
 
     def replay(self, plan: Plan, recording: Recording, probe: Probe, query: Query, index: Tensor) -> Tensor:
         """Return ``(R, C)`` outputs of rows in which a plan's calls are replayed; see :meth:`Recording.replay`."""
-        # Of a modality that enters the replayed rows by encodings of one shape alone, its own shape does not matter.
+        # If all encodings of a modality have one shape, the shape of the modality itself does not matter.
         ragged = recording.ragged | {probe.schema.owners[path] for path in plan.needed & probe.padded.keys()}
         shapes = probe.shapes_of(query.sources)
         shapes[:, [m for m in range(shapes.shape[1]) if m not in ragged]] = 0
@@ -265,17 +266,17 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
         return torch.randperm(count, generator=generator)[:CHECKED_ROWS]
 
     def _drop(self, modules: Sequence[str], error: Exception) -> None:
-        """Replay these modules no longer, and warn with the reason; what else can be replayed is searched anew."""
+        """Replay these modules no longer, and warn with the reason; then search again for what can be replayed."""
         self.forget_plan()
         self._dropped |= dropped_with(self.module, modules, error, self._dropped)
         warn_of_failure(f"encodings of {', '.join(modules)}", "they are computed for every row", error)
 
     def forget_plan(self) -> None:
-        """Search anew for what can be replayed."""
+        """Search again for what can be replayed."""
         self._plan, self._planned_for = None, None
 
     def average_unshared(self, draws: int) -> None:
-        """Average over draws of noise that the rows do not share, from now on; encodings would hold other noise."""
+        """From now on, average over draws of unshared noise, without reuse: encodings would hold other noise."""
         self.draws, self.reuse = draws, False
 
     def give_up(self, plan: Plan | None, error: Exception) -> None:

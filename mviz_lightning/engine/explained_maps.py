@@ -23,16 +23,16 @@ FINEST = 64
 
 @dataclass(frozen=True)
 class RegionReader:
-    """Reads the mean of the outputs over the region of the example that each row reads.
+    """Reads the mean of the outputs over a region: the region of the example that each row reads.
 
     Where positions belong to the example of one modality, tokens of a text for example, the region of another example
-    is read at the same relative places. A map of another resolution, of features for example, is read where it holds
-    the region's positions.
+    is read at the same relative places. On a map of another resolution, of features for example, the region is
+    rescaled.
 
     Attributes:
-        axes: Where positions and classes lie.
+        axes: Where positions and classes are.
         regions: The region of every example.
-        outputs: How outputs are read otherwise: it tells whether what is read are logits of probabilities.
+        outputs: The reader that is used elsewhere; a :class:`DecomposedReader` if logits are read from probabilities.
     """
 
     axes: PositionAxes
@@ -64,11 +64,12 @@ class RegionReader:
 
 @dataclass(frozen=True)
 class GroupRegionsReader:
-    """Reads each row in the regions of several examples: those of all members of its group.
+    """Reads each row in the regions of several examples: of all members of its group.
 
     Attributes:
         regions: Reads one region of each row.
-        members: ``(N, K)`` long: the examples whose regions are read of a row with each example in its first modality.
+        members: ``(N, K)`` long: for a row with each example in its first modality, the examples whose regions are
+        read.
     """
 
     regions: OutputReader
@@ -82,10 +83,10 @@ class GroupRegionsReader:
 
 @dataclass(frozen=True)
 class ExplainedMaps:
-    """What explanations of outputs with positions need to know of them.
+    """What explanations of outputs with positions use.
 
     Attributes:
-        axes: Where positions and classes lie in the outputs.
+        axes: Where positions and classes are in the outputs.
         regions: The region of every example.
     """
 
@@ -94,7 +95,7 @@ class ExplainedMaps:
 
     @cached_property
     def places(self) -> Tensor:
-        """``(N, P)`` long: a lattice of positions, of volumes in the slice that is drawn; or slots of its tokens."""
+        """``(N, P)`` long: a lattice of positions (in volumes, of the drawn slice), or slots of a text's tokens."""
         labels = self.regions.labels
         if labels.carrier is not None:
             known = labels.known()

@@ -42,13 +42,13 @@ class FeaturedReader:
 
 
 def find_map_layer(module: nn.Module, predict: Predict, batch: Any, axes: PositionAxes) -> str:
-    """Return the name of the layer whose output is the scores of all positions; else of the last such layer called.
+    """Return the name of the layer whose output is the scores of all positions; else of the last layer that fits.
 
     Args:
         module: The model.
         predict: Calls the model.
         batch: A few rows.
-        axes: Where positions and classes lie in the outputs.
+        axes: Where positions and classes are in the outputs.
 
     Raises:
         ConfigurationError: No linear layer or convolution returns a vector for each position.
@@ -70,12 +70,12 @@ def find_map_layer(module: nn.Module, predict: Predict, batch: Any, axes: Positi
 
 
 def feature_axes(module: nn.Module, layer: str, axes: PositionAxes, count: int) -> PositionAxes:
-    """Return where positions and features lie in the input of a layer: a linear one has features last.
+    """Return where positions and features are in the input of a layer; in that of a linear layer, features are last.
 
     Args:
         module: The model.
         layer: Name of the submodule.
-        axes: Where positions and classes lie in the outputs.
+        axes: Where positions and classes are in the outputs.
         count: Number of axes of positions.
     """
     child = module.get_submodule(layer)
@@ -90,7 +90,7 @@ def with_feature_maps(predict: Predict, layer: str, axes: PositionAxes) -> Calla
     Args:
         predict: Calls the model.
         layer: Name of the submodule; the first tensor among the arguments of its last call is taken.
-        axes: Where positions and classes lie in the outputs.
+        axes: Where positions and classes are in the outputs.
 
     Returns:
         The call; it raises a ``ConfigurationError`` if the submodule is not called, or not given a vector for each

@@ -15,14 +15,14 @@ from mviz_lightning.errors import ConfigurationError
 
 @runtime_checkable
 class VectorReader(Protocol):
-    """Reads the vector of each example among those at all tokens, as a language model has them."""
+    """Reads the vector of each example from a language model's vectors at all tokens."""
 
     def vectors(self, found: Tensor, batch: Any) -> Tensor | None:
         """Return ``(B, D)`` of ``(B, T, D)``; None where there is none."""
 
 
 def vectors_of(predict: Predict, found: Tensor, batch: Any) -> Tensor:
-    """Return what a submodule takes or returns, of a language model where its outputs are read.
+    """Return what a submodule takes or returns; for a language model, only the vectors where its outputs are read.
 
     Args:
         predict: Calls the model.
@@ -64,7 +64,7 @@ def with_features(predict: Predict, layer: str) -> Callable[[nn.Module, Any], Te
     Args:
         predict: Calls the model.
         layer: Name of the submodule. The features are the first tensor among the arguments of its last call, flattened;
-            of a language model its entry at the token that is read.
+            for a language model, its entry at the token that is read.
 
     Returns:
         The call; it raises a ``ConfigurationError`` if the submodule is not called, gets no tensor, or gets a tensor
@@ -105,7 +105,7 @@ def _linear(module: nn.Module) -> set[str]:
 
 
 def noting_outputs(called: dict[str, Tensor], key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a call of a submodule that notes its output; that of the last call is the last entry."""
+    """Return a wrapped call of a submodule that stores its output; the entry of the last call comes last."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         called.pop(key[0], None)
@@ -116,7 +116,7 @@ def noting_outputs(called: dict[str, Tensor], key: CallKey, original: Callable[.
 
 
 def noting_inputs(inputs: dict[str, Tensor], key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a call of a submodule that notes the first tensor that it is given."""
+    """Return a wrapped call of a submodule that stores the first tensor among its arguments."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)

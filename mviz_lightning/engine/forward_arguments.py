@@ -11,13 +11,13 @@ from mviz_lightning.engine.argument import Argument
 from mviz_lightning.engine.model_call import ModelCall
 
 LABELS = frozenset({"label", "labels", "start_positions", "end_positions"})
-"""Names of leaves that are labels where the user names no target: transformers' models turn them into a loss."""
+"""Names of leaves that count as labels where the user names no target: Hugging Face models compute a loss from them."""
 
 Parameters = list[inspect.Parameter]
 
 
 def label_paths(schema: BatchSchema) -> list[str]:
-    """Return the leaves that a model gets only if it cannot be called without them."""
+    """Return the leaves with labels; a model gets them only if it cannot be called without them."""
     if schema.target is not None:
         return schema.labels
     return [path for path in schema.unowned if path.rpartition(".")[2] in LABELS]
@@ -26,12 +26,12 @@ def label_paths(schema: BatchSchema) -> list[str]:
 def candidate_calls(module: nn.Module, schema: BatchSchema) -> list[ModelCall]:
     """Return the ways in which the model's ``forward`` may take the batch, the most specific first.
 
-    Leaves are matched with the parameters of ``forward`` by name, else by order; else the batch is passed whole, else
+    Leaves are matched with the parameters of ``forward`` by name, else by order. Else the batch is passed whole, then
     the modalities in one list, tuple or dict. Calls that pass labels come last.
 
     Args:
         module: The model.
-        schema: Where the modalities live in the batch.
+        schema: Where the modalities are in the batch.
     """
     parameters = inspect.signature(module.forward).parameters.values()
     kinds = {p.kind for p in parameters}
@@ -73,7 +73,7 @@ def _entries(schema: BatchSchema) -> dict[str, Argument]:
 
 
 def _entries_of(schema: BatchSchema, paths: Container[str]) -> list[str]:
-    """Return the entries that hold no other leaves than these."""
+    """Return the entries whose leaves are all among these paths."""
     others = {schema.keys[path][:1] for path in schema.owners if path not in paths}
     return [name for name, entry in _entries(schema).items() if entry.keys not in others]
 
@@ -101,7 +101,7 @@ def _keyword(bound: Mapping[str, Argument], schema: BatchSchema) -> ModelCall:
 
 
 def _nodes_by_name(schema: BatchSchema, left_out: Container[str]) -> dict[str, Argument]:
-    """Return what a parameter's name may stand for."""
+    """Return the nodes that a parameter's name may refer to."""
     nodes = [Argument(schema.keys[path]) for path in schema.owners if path not in left_out and schema.keys[path]]
     entries = {node.keys[0]: Argument(node.keys[:1]) for node in nodes if isinstance(node.keys[0], str)}
     leaves = {str(node.keys[-1]): node for node in reversed(nodes)}
@@ -123,14 +123,14 @@ def _by_order(free: Parameters, schema: BatchSchema, left_out: Container[str], *
 
 
 def _tells_apart(order: Sequence[Argument]) -> bool:
-    """Tell whether arguments are several nodes and parts, each once, and none is the whole batch."""
+    """Return whether arguments are distinct nodes and parts, and none of them is the whole batch."""
     return len(set(order)) == len(order) and all(argument.keys for argument in order)
 
 
 def _owned(schema: BatchSchema) -> list[str]:
     """Return the leaves of all modalities in order.
 
-    A tuple or list has an order of its own. A mapping gets the order in which the modalities were declared.
+    A tuple or list keeps its own order. A mapping gets the order in which the modalities were declared.
     """
     owned = [path for path in schema.paths if path not in schema.unowned]
     if any(isinstance(key, str) for path in owned for key in schema.keys[path][:1]):

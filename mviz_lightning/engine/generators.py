@@ -18,7 +18,7 @@ _RUNNING: ContextVar["Generators | None"] = ContextVar("_RUNNING", default=None)
 
 
 class Generators:
-    """All generators that a forward may draw from. They are seeded here, and restored elsewhere.
+    """All generators that a forward may draw from. This class seeds them; other code restores them.
 
     Args:
         held: The generators that the module holds.
@@ -31,12 +31,12 @@ class Generators:
 
     @classmethod
     def running(cls) -> "Generators | None":
-        """Return those of the evaluation that is running; None if there is none."""
+        """Return the generators of the running evaluation; None if none is running."""
         return _RUNNING.get()
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator["Generators"]:
-        """Seed all of them; they are those of the evaluation that runs inside the block."""
+        """Seed all of them; inside the block, they are the generators of the running evaluation."""
         self.seed = seed
         self.reset()
         self._start = self._states()
@@ -55,12 +55,12 @@ class Generators:
 
     @property
     def moved(self) -> bool:
-        """Whether anything was drawn from any of them since they were seeded."""
+        """Whether any of them was used since they were seeded."""
         return any(now != start for now, start in zip(self._states(), self._start, strict=False))
 
     def _states(self) -> list[Any]:
         numpy = np.random.get_state(legacy=False)  # noqa: NPY002
-        # Those of CUDA devices, which the forward may be the first to use, come last.
+        # CUDA generators come last, since the forward may be the first to use their devices.
         generators = (*self._held, *_of_torch())
         return [random.getstate(), _comparable(numpy), *map(state_of, generators)]
 
@@ -77,13 +77,13 @@ def default_generator(device: torch.device) -> torch.Generator | None:
 
 
 def cuda_devices() -> range:
-    """Return the CUDA devices in use; those that no part of the program uses are left alone."""
+    """Return all CUDA devices if the program has started CUDA; none otherwise, so that nothing starts it here."""
     started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return range(torch.cuda.device_count() if started else 0)
 
 
 def state_of(generator: Any) -> Any:
-    """Return where a generator stands, in a form that ``==`` compares as a whole."""
+    """Return the state of a generator in a form that ``==`` compares as a whole."""
     if isinstance(generator, torch.Generator):
         return generator.get_state().numpy().tobytes()
     if isinstance(generator, random.Random):
@@ -107,7 +107,7 @@ def _seed(generator: Any, seed: int) -> None:
 
 
 def _comparable(state: Any) -> Any:
-    """Return a state that ``==`` compares as a whole."""
+    """Return a state in a form that ``==`` compares as a whole."""
     if isinstance(state, dict):
         return {key: _comparable(value) for key, value in state.items()}
     return state.tobytes() if isinstance(state, np.ndarray) else state

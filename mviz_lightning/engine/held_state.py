@@ -1,4 +1,4 @@
-"""Put back, or keep from changing, all that a module holds: objects, metrics and nets in containers, open files."""
+"""Restore, or protect from changes, all that a module holds: objects, metrics and nets in containers, open files."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -41,9 +41,9 @@ class HeldState:
         others: What is held beside it, optimizers for example.
 
     Attributes:
-        tensors: The tensors that have a storage, with their names; only parameters have other names than "".
+        tensors: The tensors that have a storage, with their names; the name is "" for all but parameters.
         generators: The generators of random numbers.
-        restores: How to put back everything but the tensors' values.
+        restores: Functions that put back everything but the tensors' values.
     """
 
     def __init__(self, module: nn.Module, *others: Any) -> None:
@@ -61,7 +61,10 @@ class HeldState:
                 self.generators.append(value)
 
     def mute(self) -> None:
-        """Replace loggers, files and iterators by what does not change them. The snapshots bring them back."""
+        """Replace loggers, files and iterators by objects that change nothing.
+
+        The snapshots bring the originals back.
+        """
         for holder in (one for one in self._holders if len(one) <= LARGEST_STATE):  # larger ones hold data
             for key, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
                 found = value if type(value) in UNCHANGING else inert_in_place(value)
@@ -78,7 +81,7 @@ def _holders(value: Any) -> Iterator[Any]:
 
 
 def _snapshots(value: Any) -> Iterator[Restore]:
-    """Yield how to restore an object; of a tensor that has a storage, all but its values."""
+    """Yield functions that restore an object; for a tensor that has a storage, all but its values."""
     if isinstance(value, Tensor):
         yield _snapshot_tensor(value)
     elif isinstance(value, nn.Module):

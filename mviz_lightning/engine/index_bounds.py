@@ -1,4 +1,4 @@
-"""Check what a forward looks up before a GPU does: an index that is out of bounds there ends the whole process."""
+"""Check the indices of lookups before a GPU uses them: an index out of bounds there breaks the whole process."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -14,17 +14,17 @@ from mviz_lightning.engine.write_guard import has_own_dispatch
 aten = torch.ops.aten
 
 TABLES = {aten.embedding, aten._embedding_bag, aten._embedding_bag_forward_only}
-"""Operations that look rows of their first argument up by their second."""
+"""Operations that look up rows of their first argument; the second argument holds the indices."""
 
 ALONG = {aten.index_select, aten.gather}
-"""Operations that look up in their first argument, along a dimension, by their third."""
+"""Operations that look up along a dimension of their first argument; the third argument holds the indices."""
 
 
 class IndexBounds(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Raises where an operation looks up what does not exist, before it runs.
+    """Raises before an operation runs if an index is out of bounds.
 
-    A CPU raises by itself. A GPU runs into an assertion, after which nothing works in this process any more. A wrong
-    call that is only tried, with tokens in the place of positions for example, must not end a training.
+    A CPU raises an error itself. A GPU fails an assertion, after which nothing works in this process any more. A wrong
+    call that is only tried, with tokens in place of positions for example, must not end a training.
     """
 
     supports_higher_order_operators = True
@@ -38,7 +38,7 @@ class IndexBounds(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run one operation.
 
         Raises:
-            IndexError: It looks up what does not exist.
+            IndexError: An index is out of bounds.
         """
         if has_own_dispatch(types):
             return NotImplemented
@@ -48,12 +48,12 @@ class IndexBounds(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def checked_lookups(module: nn.Module) -> AbstractContextManager[Any]:
-    """Return the context in which a model is tried: lookups are checked, but not on a CPU, which checks them itself."""
+    """Return the context for trying a model: it checks lookups, except on a CPU, which checks them itself."""
     return nullcontext() if device_of(module).type == "cpu" else IndexBounds()
 
 
 def _lookups(func: Any, args: tuple[Any, ...]) -> Iterator[tuple[Tensor, int, int]]:
-    """Yield the indices of an operation, the size of the dimension that they are of, and the lowest that exists."""
+    """Yield the indices of an operation, the size of the dimension that they index, and the lowest valid index."""
     packet = getattr(func, "_overloadpacket", None)  # operations of higher order have none
     if packet in TABLES:
         yield args[1], args[0].shape[0], 0
@@ -62,7 +62,7 @@ def _lookups(func: Any, args: tuple[Any, ...]) -> Iterator[tuple[Tensor, int, in
     elif packet is aten.index:
         for size, index in zip(args[0].shape, args[1], strict=False):
             if index is not None and index.dtype in {torch.bool, torch.uint8}:
-                return  # a mask stands for as many dimensions as it has
+                return  # a mask takes the place of as many dimensions as it has
             if index is not None:
                 yield index, size, -size
 

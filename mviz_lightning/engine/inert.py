@@ -1,4 +1,4 @@
-"""What takes the place of loggers, files and iterators while a step may change nothing."""
+"""Replacements for loggers, files and iterators while a step may change nothing."""
 
 import sys
 import warnings
@@ -19,14 +19,15 @@ PLAIN = (str, bytes, int, float, NoneType, PurePath)
 """Types of attributes that are passed on as they are: the folder of a run, its name and version."""
 
 UNKNOWN = object()
-"""What a muted call returns."""
+"""Marks an inert object without an original, as muted calls return it."""
 
 
 class Inert:
-    """Stands in for a logger, or for a part of one: it is of the same class to ``isinstance``, and it does nothing.
+    """Replaces a logger, or a part of one: ``isinstance`` finds the class of the original, and calls do nothing.
 
-    Plain attributes (``log_dir``, ``version``) are the original's, and what the original lacks is missing here too.
-    Other attributes, and results of calls and of indexing, are inert in their turn. Assignments have no effect.
+    Plain attributes (``log_dir``, ``version``) are those of the original; an attribute that the original lacks is
+    missing here too. Other attributes, and results of calls and of indexing, are inert objects again. Assignments have
+    no effect.
     """
 
     def __init__(self, original: Any = UNKNOWN) -> None:
@@ -58,7 +59,7 @@ class Inert:
         return Inert()
 
     def __exit__(self, *_: object) -> None:
-        """Leave errors alone."""
+        """Let errors pass."""
 
     def __iter__(self) -> Iterator[Any]:
         return iter(())
@@ -90,7 +91,7 @@ class IrreversibleStep(Exception):  # noqa: N818 - it is what the step is
 
 
 class UntouchedIterator:
-    """Stands in for an iterator whose place cannot be put back, a generator for example: it gives nothing out."""
+    """Replaces an iterator whose position cannot be restored, a generator for example: every read raises an error."""
 
     def __init__(self, original: Any) -> None:
         self._kind = type(original).__name__
@@ -108,12 +109,12 @@ class UntouchedIterator:
 
 
 TRACKERS = ("wandb", "mlflow", "neptune", "comet_ml", "clearml", "aim")
-"""Packages that record through functions of their own, such as ``wandb.log``, and a run that is open."""
+"""Packages that record through functions of their own, such as ``wandb.log``, and through an open run."""
 
 
 @contextmanager
 def inert_packages() -> Iterator[None]:
-    """Make the functions of trackers that start with "log", and the run of W&B that is open, do nothing inside."""
+    """Inside the block, make functions of trackers that start with "log", and the open run of W&B, do nothing."""
     packages = [vars(sys.modules[name]) for name in TRACKERS if name in sys.modules]
     kept = [{name: value for name, value in package.items() if _records(name, value)} for package in packages]
     try:
@@ -126,19 +127,19 @@ def inert_packages() -> Iterator[None]:
 
 
 def _records(name: str, value: Any) -> bool:
-    """Tell whether a global of a tracker records."""
+    """Return whether a global of a tracker records."""
     return (name.startswith("log") and callable(value)) or (name == "run" and value is not None)
 
 
 COPYABLE = tuple(map(type, (iter([]), iter(()), iter(range(0)), count())))
-"""Types of iterators of which a copy goes on by itself."""
+"""Types of iterators whose copies are independent of the original."""
 
 
 def inert_in_place(value: Any) -> Any:
-    """Return what takes a value's place while nothing may change it; the value itself if it may stay.
+    """Return what replaces a value while nothing may change it; the value itself if it may stay.
 
-    Loggers and files that are open for writing become inert. Of an iterator, a copy goes on; where no copy would go on
-    by itself, what takes its place refuses to.
+    Loggers and files that are open for writing become inert. An iterator is replaced by a copy; if a copy would not be
+    independent, by an object that raises when it is read.
     """
     if _stays(class_of(value)):
         return value
@@ -146,7 +147,7 @@ def inert_in_place(value: Any) -> Any:
         return Inert(value) if not value.closed and value.writable() else value
     if isinstance(value, COPYABLE):
         with suppress(TypeError), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Python 3.12 and 3.13 announce that a count cannot be copied
+            warnings.simplefilter("ignore")  # Python 3.12 and 3.13 warn that copies of a count will not be supported
             return copy(value)
     if is_logger(class_of(value)):
         return Inert(value)
@@ -155,7 +156,7 @@ def inert_in_place(value: Any) -> Any:
 
 @cache
 def _stays(kind: Any) -> bool:
-    """Tell whether objects of a class record nothing and are no iterators."""
+    """Return whether objects of a class neither record nor iterate."""
     if issubclass(kind, (UntouchedIterator, *ProxyTypes)):  # proxies have the methods of iterators
         return True
     return not (is_logger(kind) or issubclass(kind, Iterator))

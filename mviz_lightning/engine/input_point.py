@@ -26,7 +26,7 @@ class InputPoint:
     Attributes:
         modality: Name of the modality.
         path: Path of the leaf that holds its values.
-        embeddings: Names of the embedding layers that look its tokens up; empty if its values are real numbers.
+        embeddings: Names of the embedding layers that look up its tokens; empty if its values are real numbers.
     """
 
     modality: str
@@ -42,7 +42,7 @@ class InputPoint:
         Args:
             module: The model.
             predict: Calls the model.
-            probe: Where the modality lives in a batch.
+            probe: Where the modality is in a batch.
             modality: Name of the modality.
             batch: A few rows.
 
@@ -70,7 +70,7 @@ class InputPoint:
         return cls(modality, path, tuple(dict.fromkeys(names)))
 
     def width(self, module: nn.Module) -> int:
-        """Return the number of values that stand for one entry: 1, or the length of the longest embedding."""
+        """Return the number of values that represent one entry: 1, or the length of the longest embedding."""
         found = [cast("nn.Embedding", module.get_submodule(name)).embedding_dim for name in self.embeddings]
         return max(found, default=1)
 
@@ -82,7 +82,7 @@ class InputPoint:
 
         Args:
             module: The model.
-            probe: Where the modality lives in a batch.
+            probe: Where the modality is in a batch.
             batch: R rows.
             masked: The same rows with all segments of the modality masked.
             shares: ``(R,)`` position of each row, 0 masked and 1 whole; or ``(R, ...)`` position of each entry.
@@ -132,7 +132,7 @@ class InputPoint:
             point = torch.lerp(without, end, share).where(known, whole)
         self._points.append(point.requires_grad_())
         self._differences.append(end - without)
-        return point * 1  # PyTorch forbids in-place changes of a leaf of the graph; the model may make some
+        return point * 1  # PyTorch forbids in-place changes of a leaf of the graph, and the model may change its input
 
     def derive(self, chosen: Tensor) -> Tensor:
         """Return ``(R, ...)``: the derivative of every row's chosen output, times (whole value - masked value).

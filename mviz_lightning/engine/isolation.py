@@ -1,7 +1,7 @@
 """Run the user's model in evaluation mode and restore everything afterwards.
 
-Restored, also after an error, is all that an evaluation may change: random states, gradients, modules' attributes and
-modes, buffers, metrics, logged values. Values of parameters are not changed, and data loaders are not iterated.
+Everything that an evaluation may change is restored, also after an error: random states, gradients, modules' attributes
+and modes, buffers, metrics, logged values. Values of parameters are not changed, and data loaders are not iterated.
 """
 
 import random
@@ -34,8 +34,8 @@ def isolated(module: nn.Module, *, seed: int | None = 0) -> Iterator[Generators]
 
     Args:
         module: The user's model.
-        seed: Seed of the random numbers that a forward may draw. None inside another evaluation, whose random numbers
-            go on; elsewhere that is 0.
+        seed: Seed of the random numbers that a forward may draw. Inside another evaluation, None continues its random
+            numbers; elsewhere None means 0.
 
     Yields:
         The generators.
@@ -99,7 +99,8 @@ def _mha_slow_path() -> Iterator[None]:
 def _without_autocast_cache() -> Iterator[None]:
     """Keep casts of weights out of the cache of an autocast around the block.
 
-    PyTorch before 2.10 would find them there after the block, made without gradients, and train no weight through them.
+    PyTorch before 2.10 would use these casts after the block. They were made without gradients, so the training would
+    not reach the weights.
     """
     enabled = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
@@ -110,7 +111,7 @@ def _without_autocast_cache() -> Iterator[None]:
 
 
 def lightning_modules(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the LightningModules in a module, itself included; a module of the other namespace is one too."""
+    """Yield the LightningModules in a module, itself included, of ``lightning`` and of ``pytorch_lightning``."""
     for child in module.modules():
         if any(kind.__name__ == "LightningModule" for kind in type(child).__mro__):
             yield child

@@ -1,4 +1,4 @@
-"""Ask a model how many tokens each picture or sound takes in its text."""
+"""Get the number of tokens of each picture or sound from the model's own encoder."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -32,8 +32,8 @@ class ItemTokenCounter:
     def __call__(self, modality: str, leaves: Mapping[str, Any]) -> Sequence[int] | None:
         """Return the number of tokens of each item; None where the model has no such method, or it fails.
 
-        A model whose weights are sharded is not asked: it waits for the other processes, whose batches may leave no
-        question.
+        None also if the weights are sharded: the model would wait for the other processes, which may not make this
+        call.
 
         Args:
             modality: Name of the modality.
@@ -53,7 +53,7 @@ class ItemTokenCounter:
 
 
 def encoders_of(module: nn.Module, argument: str) -> list[tuple[nn.Module, str]]:
-    """Return the submodules that have a method of :data:`ENCODERS` with an argument, and its name; the outermost first.
+    """Return the submodules with a method of :data:`ENCODERS` that takes an argument, and its name; outermost first.
 
     Args:
         module: A model.

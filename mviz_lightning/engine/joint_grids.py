@@ -18,7 +18,7 @@ from mviz_lightning.engine.row_runs import RowRun
 
 @dataclass
 class JointGrids:
-    """Scores all pairs of some examples for every head where one of them asks, and remembers those of the others.
+    """Scores all pairs of some examples for every head when one of them needs it, and keeps the scores of the others.
 
     Attributes:
         predict: Head -> its ``(B, B)`` scores, in one forward.
@@ -31,7 +31,7 @@ class JointGrids:
     _kept: dict[str, Tensor] = field(default_factory=dict)
 
     def forget(self) -> None:
-        """Drop all scores: the weights change, or nobody will ask for them."""
+        """Drop all scores: the weights change, or no head will need them."""
         self._of, self._kept = None, {}
 
     def take(self, name: str, evaluator: Evaluator, probe: Probe, examples: Tensor) -> Tensor | None:
@@ -53,7 +53,7 @@ class JointGrids:
             found = self.predict(evaluator.module, probe.batch(rows.sources, {}, evaluator.device))
             self._kept = {name: scores(grid).detach() for name, grid in found.items()}
             self._of = probe, examples
-        except Exception as error:  # a head that fails costs itself: each is evaluated alone from now on
+        except Exception as error:  # from now on each head is evaluated alone, so that a failing head costs only itself
             if ran_out(error):
                 raise
             self.failed = True
@@ -61,7 +61,7 @@ class JointGrids:
 
 @dataclass
 class PairEvaluator(Evaluator):
-    """Evaluates one of several pairs of modalities: all pairs of examples that another asked for cost no forward.
+    """Evaluates one of several pairs of modalities; scores of all pairs that another head has computed cost no forward.
 
     Attributes:
         name: Name of the head.
@@ -88,11 +88,11 @@ class PairEvaluator(Evaluator):
 
 @dataclass(frozen=True)
 class OrientedGrids:
-    """Scores of all pairs with the first modality of each head in the rows.
+    """Scores of all pairs, turned so that the first modality of each head is in the rows.
 
     Attributes:
         predict: Head -> its scores, as the model returns them.
-        turned: Head -> whether these have the second modality in the rows.
+        turned: Head -> whether its scores have the second modality in the rows.
     """
 
     predict: JointPredict
@@ -107,7 +107,7 @@ class OrientedGrids:
 def with_grids(
     evaluators: Mapping[str, Evaluator], predict: JointPredict, calls: Mapping[str, Any]
 ) -> tuple[dict[str, Evaluator], JointGrids]:
-    """Return evaluators that share their forwards, and what they share.
+    """Return evaluators that share their forwards, and the scores that they share.
 
     Args:
         evaluators: Head -> its evaluator, each of scores of all pairs.

@@ -1,4 +1,4 @@
-"""Outputs of several heads from one evaluation, remembered until the other heads ask for the same rows."""
+"""Outputs of several heads from one evaluation, kept until the other heads request the same rows."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,18 +19,18 @@ JointPredict: TypeAlias = Callable[[nn.Module, Any], Mapping[str, Any]]
 """``(module, batch) -> head -> outputs``, from one forward."""
 
 REMEMBERED_BYTES = 256 * 2**20
-"""Largest memory of the outputs that other heads have not asked for yet, in bytes: 256 MiB. The oldest are dropped."""
+"""Largest memory of outputs that other heads have not requested yet, in bytes: 256 MiB. The oldest are dropped."""
 
 
 @dataclass
 class _Columns:
-    """Puts the outputs of all heads next to one another, and takes them apart again.
+    """Joins the outputs of all heads side by side, and splits them again.
 
     Attributes:
         predict: Computes them.
-        readers: Head -> what turns its outputs into one vector a row.
+        readers: Head -> the reader that turns its outputs into one vector a row.
         returned: Head -> shape without rows, and type, of what the model returned for it.
-        read: Head -> number of columns, and their type, of what its reader made of that.
+        read: Head -> number of columns, and type, of what its reader returned.
     """
 
     predict: JointPredict
@@ -39,7 +39,7 @@ class _Columns:
     read: dict[str, tuple[torch.Size, torch.dtype]] = field(default_factory=dict)
 
     def __call__(self, module: nn.Module, batch: Any) -> Tensor:
-        """Return ``(B, K)``: the outputs of one head behind those of another."""
+        """Return ``(B, K)``: the outputs of all heads side by side."""
         found = self.predict(module, batch)
         self.returned = {name: (outputs.shape[1:], outputs.dtype) for name, outputs in found.items()}
         return torch.cat(
@@ -47,7 +47,7 @@ class _Columns:
         )
 
     def rows(self, outputs: Tensor, rows: Query) -> Tensor:
-        """Return ``(R, C)``: what each head's reader makes of its outputs, one head behind the other."""
+        """Return ``(R, C)``: the results of the heads' readers side by side."""
         found = {name: self.readers[name](one, rows) for name, one in _apart(outputs, self.returned).items()}
         self.read = {name: (one.shape[1:], one.dtype) for name, one in found.items()}
         return torch.cat(list(found.values()), 1)
@@ -58,10 +58,10 @@ class _Columns:
 
 
 def _apart(outputs: Tensor, known: Mapping[str, tuple[torch.Size, torch.dtype]]) -> dict[str, Tensor]:
-    """Return head -> its part of outputs that stand next to one another, in its own shape and type."""
+    """Return head -> its part of outputs that are side by side, in its own shape and type."""
     parts = torch.split(outputs, [shape.numel() for shape, _ in known.values()], 1)
     return {
-        # Sums over rows in another layout would round otherwise than those of the head alone.
+        # In another memory layout, sums over rows would be rounded differently than those of the head alone.
         name: part.reshape(len(part), *shape).to(dtype).contiguous()
         for (name, (shape, dtype)), part in zip(known.items(), parts, strict=True)
     }
@@ -69,7 +69,7 @@ def _apart(outputs: Tensor, known: Mapping[str, tuple[torch.Size, torch.dtype]])
 
 @dataclass(frozen=True)
 class _Remembered:
-    """Rows that one head asked for, and the outputs of those that have not asked yet.
+    """Rows that one head requested, and the outputs of the heads that have not requested them yet.
 
     Attributes:
         probe: The examples.
@@ -84,7 +84,7 @@ class _Remembered:
     outputs: dict[str, Tensor]
 
     def answers(self, probe: Probe, query: Query, way: tuple[Any, ...]) -> bool:
-        """Tell whether these are the same rows of the same examples."""
+        """Return whether these are the same rows of the same examples, evaluated in the same way."""
         same = self.probe.own_shapes is probe.own_shapes and self.way == way and self.probe.has_leaves_of(probe)
         segments = (self.probe.segments.get(name) is probe.segments.get(name) for name in query.masks)
         return same and all(segments) and self.query.equals(query)
@@ -96,17 +96,17 @@ class _Remembered:
 
 
 class JointOutputs:
-    """Evaluates all heads where one of them asks, and remembers what the others will ask for.
+    """Evaluates all heads when one of them needs outputs, and keeps the outputs of the others.
 
-    Weights change between the runs of a monitor, so :meth:`forget` ends every run.
+    Weights change between the runs of a monitor, so every run ends with :meth:`forget`.
 
     Args:
         predict: Computes the outputs of all heads in one forward.
-        evaluators: Head -> its evaluator, the main head first; all are evaluated in chunks of its size, under its
-            precision.
+        evaluators: Head -> its evaluator, the main head first. All heads are evaluated with the main head's chunk size
+            and precision.
 
     Attributes:
-        failed: Whether they could not be computed together; then each head is evaluated alone.
+        failed: Whether the heads could not be computed together; then each head is evaluated alone.
     """
 
     def __init__(self, predict: JointPredict, evaluators: Mapping[str, Evaluator]) -> None:
@@ -119,19 +119,19 @@ class JointOutputs:
 
     @property
     def noisy(self) -> bool:
-        """Whether the model was seen to draw random numbers."""
+        """Whether the model was observed to draw random numbers."""
         return self._evaluator.noisy
 
     def forget(self) -> None:
-        """Drop all outputs: the weights change, or nobody will ask for them."""
+        """Drop all outputs: the weights change, or no head will need them."""
         self._remembered.clear()
 
     def evaluator_of(self, name: str, evaluator: Evaluator) -> "HeadEvaluator":
-        """Return an evaluator of a head that shares its rows with the others; it is read as it is here."""
+        """Return an evaluator of a head that shares its rows with the others; its reader is the one in ``readers``."""
         return HeadEvaluator.of(replace(evaluator, reader=self.readers[name]), name, self)
 
     def take(self, name: str, probe: Probe, query: Query, way: tuple[Any, ...]) -> Tensor | None:
-        """Return, once, the outputs of a head that are remembered; None if there are none."""
+        """Return the kept outputs of a head and drop them; None if there are none."""
         for one in self._remembered:
             if name in one.outputs and one.answers(probe, query, way):
                 return one.outputs.pop(name)
@@ -152,7 +152,7 @@ class JointOutputs:
         def evaluate() -> Tensor:
             evaluator = replace(self._evaluator, seed=seed, chunk_size=chunk_size)
             outputs = evaluator.plain(probe, query)
-            self._evaluator = replace(self._evaluator, predict=evaluator.predict)  # which may share noise from now on
+            self._evaluator = replace(self._evaluator, predict=evaluator.predict)  # it may share noise from now on
             return outputs
 
         return self._evaluated(name, probe, query, ("plain", seed, chunk_size), evaluate)
@@ -164,7 +164,7 @@ class JointOutputs:
             return None
         try:
             outputs = self._columns.apart(evaluate())
-        except Exception as error:  # a head that fails costs itself: each is evaluated alone from now on
+        except Exception as error:  # from now on each head is evaluated alone, so that a failing head costs only itself
             if ran_out(error):
                 raise
             self.failed = True
@@ -184,10 +184,10 @@ class JointOutputs:
 
 @dataclass
 class HeadEvaluator(Evaluator):
-    """Evaluates one of several heads: rows that another head asked for before cost nothing.
+    """Evaluates one of several heads; rows that another head requested before cost nothing.
 
-    It stands in for an evaluator only as long as ``predict`` is the head's own call: a copy with another call, such as
-    one that returns features too, evaluates alone.
+    Rows are shared only while ``predict`` is the head's own call: a copy with another call, such as one that returns
+    features too, evaluates alone.
 
     Attributes:
         name: Name of the head.
@@ -222,26 +222,26 @@ class HeadEvaluator(Evaluator):
         return super().plain_draw(probe, query) if found is None else self._read(found)
 
     def _taken(self, joint: JointOutputs, probe: Probe, query: Query, way: tuple[Any, ...]) -> Tensor | None:
-        """Return the outputs that another head asked for before; None if none did."""
+        """Return the outputs that were kept when another head requested these rows; None if there are none."""
         found = joint.take(self.name, probe, query, way)
         self.remembered += 0 if found is None else len(query)
         return found
 
     @property
     def noisy(self) -> bool:
-        """Whether the model was seen to draw random numbers, by this head or by all together."""
+        """Whether the model was observed to draw random numbers, for this head or for all together."""
         joint = self._shared
         return super().noisy or (joint is not None and joint.noisy)
 
     @property
     def _shared(self) -> JointOutputs | None:
-        """The outputs of all heads; None where this evaluator returns something else than them."""
+        """The outputs of all heads; None where this evaluator returns something else."""
         joint = self.joint
         own = own_call(self.predict) is self.own and self.all_pairs is None
         return joint if joint is not None and own and joint.readers[self.name] is own_reader(self.reader) else None
 
     def _read(self, outputs: Tensor) -> Tensor:
-        """Return what is decomposed in place of the head's outputs."""
+        """Return the quantity to decompose for the head's outputs."""
         if isinstance(self.reader, DecomposedReader):
             return self.reader.of_rows(outputs)
         call = next((one for one in _calls(self.predict) if isinstance(one, DecomposedCall)), None)
@@ -257,7 +257,7 @@ def _calls(predict: Any) -> Iterator[Any]:
 
 
 def own_call(predict: Any) -> Any:
-    """Return a head's own call of the model, without what wraps it."""
+    """Return a head's own call of the model, without the calls around it."""
     return list(_calls(predict))[-1]
 
 
@@ -268,7 +268,7 @@ def _alone(evaluator: Evaluator) -> Evaluator:
 def with_joint(
     evaluators: Mapping[str, Evaluator], predict: JointPredict | None
 ) -> tuple[dict[str, Evaluator], JointOutputs | None]:
-    """Return evaluators that share their rows, and what they share; as they are where nothing can be shared.
+    """Return evaluators that share their rows, and what they share; evaluators that share nothing where this fails.
 
     Args:
         evaluators: Head -> its evaluator, the main head first.

@@ -1,4 +1,4 @@
-"""The language model inside the user's module: called by the names of its arguments, it returns logits by token."""
+"""The language model inside the user's module: it takes arguments by name and returns logits by token."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from mviz_lightning.engine.mask_positions import PositionCounter, position_count
 from mviz_lightning.errors import NotMeasurableError
 
 TEMPORARY = "use_cache"
-"""Argument that keeps keys and values for further tokens, which takes memory and is never needed."""
+"""Argument that makes a model keep keys and values for further tokens; they take memory and are never needed."""
 
 
 POSITIONS, MASK = "position_ids", "attention_mask"
@@ -43,14 +43,14 @@ LISTED = (
 
 @dataclass(frozen=True)
 class GivenArguments:
-    """What the user's own step gives a language model, labels aside.
+    """The arguments that the user's own step gives a language model, without labels.
 
     Attributes:
         leaves: Name of each argument that is a leaf of the batch as it is -> the path of the leaf.
         others: Names of the other arguments.
-        source: Where these come from, in words.
-        made: ``batch ->`` the other arguments by name.
-        retold: Whether some of these are made from leaves by token.
+        source: Description of where these come from.
+        made: Takes a batch and returns the other arguments by name.
+        retold: Whether some of the other arguments are made from leaves by token.
     """
 
     leaves: Mapping[str, str]
@@ -65,10 +65,10 @@ class LanguageModel:
     """A model that takes a text and its items by name and returns logits ``(B, T, V)``.
 
     Attributes:
-        module: The model; around it there may be a LightningModule or the adapters of a fine-tuning.
+        module: The model; a LightningModule or adapters of a fine-tuning may be around it.
         schema: Where the leaves are in a batch.
-        interleaving: What the schema holds of the text.
-        given: What the user's own step gives it; None where that is not known, and leaves are given by their names.
+        interleaving: The part of the schema that describes the text.
+        given: What the user's own step gives it; None where this is not known, and leaves are given by their names.
     """
 
     module: nn.Module
@@ -83,7 +83,7 @@ class LanguageModel:
 
     @property
     def call(self) -> str:
-        """How it is called, in words."""
+        """Description of its call."""
         made = [] if self.given is None else list(self.given.others)
         source = f", {' and '.join(made)} from {self.given.source}" if self.given is not None and made else ""
         return f"{type(self.module).__name__}({', '.join([*self.taken, *made])}){source}"
@@ -109,7 +109,7 @@ class LanguageModel:
         return next((one.dtype for one in self.module.parameters() if one.is_floating_point()), torch.float)
 
     def takes(self, name: str) -> bool:
-        """Tell whether the model has an argument of this name."""
+        """Return whether the model has an argument of this name."""
         return name in self.names
 
     def arguments(self, batch: Any) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class LanguageModel:
 
     @cached_property
     def _may_cache(self) -> bool:
-        """Whether the model may be told to keep no keys: by name, or by further arguments where a config names it."""
+        """Whether the model can be set to keep no keys: by this argument, or by further arguments that a config has."""
         further = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(self.module.forward).parameters.values())
         configs = (getattr(child, "config", None) for child in self.module.modules())
         return self.takes(TEMPORARY) or (further and any(hasattr(config, TEMPORARY) for config in configs))
@@ -134,7 +134,7 @@ class LanguageModel:
         return {name: path for name, path in found.items() if self.takes(name) and path not in labels}
 
     def require_arrays(self) -> None:
-        """Check that the model takes no list beside the modalities: nothing tells whose its entries are.
+        """Check that the model takes no list beside the modalities: nothing shows which example an entry belongs to.
 
         Raises:
             NotMeasurableError: It takes one.
@@ -147,13 +147,13 @@ class LanguageModel:
                 raise NotMeasurableError(LISTED.format(path=path))
 
     def own_tokens(self, batch: Any) -> Tensor:
-        """Return ``(B, T)`` bool on the CPU, True at the tokens of each row, masked words too, False at padding."""
+        """Return ``(B, T)`` bool on the CPU: True at each row's tokens, masked words included; False at padding."""
         return self.interleaving.own.with_masked(batch)
 
     def _positions(self, batch: Any, nodes: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Return the positions of the unmasked rows, where words are masked and the model counts by the mask.
+        """Return the positions of the unmasked rows, if words are masked and the model counts positions by the mask.
 
-        Otherwise a masked word would close up the others: it would be deleted, and not hidden.
+        Otherwise the words behind a masked word would move up, as if it were deleted and not hidden.
         """
         own = self.own_tokens(batch)
         if torch.equal(own, self.interleaving.own.of(batch)) or self._count is None or not self.takes(POSITIONS):
@@ -171,9 +171,9 @@ class LanguageModel:
 
         Args:
             batch: A batch on the model's device.
-            positions: ``(K,)`` positions along the padded texts; all by default. Models that take ``logits_to_keep``
-                compute no others.
-            further: Further arguments of the model, in place of those of the batch.
+            positions: ``(K,)`` positions in the padded texts; all by default. Models that take ``logits_to_keep``
+                compute only these.
+            further: Further arguments of the model, which replace those of the batch.
         """
         return self.logits_of(self.arguments(batch) | further, positions)
 
@@ -185,13 +185,13 @@ class LanguageModel:
             positions: ``(K,)`` positions.
 
         Raises:
-            NotMeasurableError: There are other logits than one row for each token.
+            NotMeasurableError: The model returns other logits than one row for each token.
         """
         device = device_of(self.module)
         given = to_device(dict(arguments), device)
         if positions is None or not self.takes("logits_to_keep"):
             found, ids = logits_in(self.module(**given)), given.get(self.ids)
-            if ids is not None and found.shape[1] != ids.shape[1]:  # the step may give embeddings in their place
+            if ids is not None and found.shape[1] != ids.shape[1]:  # the step may give embeddings in place of ids
                 raise NotMeasurableError(OTHER_POSITIONS.format(logits=found.shape[1], ids=ids.shape[1]))
             return found if positions is None else found[:, positions.to(found.device)]
         return logits_in(self.module(**given, logits_to_keep=positions.to(device)))
@@ -213,13 +213,13 @@ def find_language_model(module: nn.Module, schema: BatchSchema) -> LanguageModel
 
 
 def refuse_virtual_tokens(module: nn.Module) -> None:
-    """Refuse fine-tuning that puts tokens of its own in front of the text (prompt tuning): the model inside lacks them.
+    """Refuse fine-tuning with virtual tokens in front of the text (prompt tuning): the model inside lacks them.
 
     Args:
         module: The user's model.
 
     Raises:
-        NotMeasurableError: It does.
+        NotMeasurableError: The model is fine-tuned like this.
     """
     held = (getattr(child, "peft_config", None) for child in module.modules())
     adapters = [one for configs in held if isinstance(configs, Mapping) for one in configs.values()]
@@ -251,7 +251,7 @@ def last_positions(own: Tensor) -> Tensor:
 
 
 def _by_name(schema: BatchSchema) -> dict[str, str]:
-    """Return the last name on the way to each leaf -> its path, those of the modalities first."""
+    """Return the last name on the way to each leaf -> its path; of equal names, that of a modality is taken."""
     owned = [path for paths in schema.values.values() for path in paths]
     return {path.rpartition(".")[2]: path for path in [*schema.unowned, *owned]}
 

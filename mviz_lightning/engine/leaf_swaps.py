@@ -1,4 +1,4 @@
-"""Swap a single leaf among examples, while all others stay, and see whether the outputs change."""
+"""Swap a single leaf among examples, while all others stay, and check whether the outputs change."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +16,7 @@ from mviz_lightning.engine.row_independence import evaluate_as_computed, trial_r
 
 
 def leaf_matters(evaluator: Evaluator, probe: Probe, path: str, outputs: Tensor, donors: Tensor | None = None) -> bool:
-    """Tell whether swapping a leaf among examples changes their outputs.
+    """Return whether swapping a leaf among examples changes their outputs.
 
     Args:
         evaluator: Runs the model.
@@ -33,10 +33,10 @@ def leaf_matters(evaluator: Evaluator, probe: Probe, path: str, outputs: Tensor,
 
 
 def own_leaf_matters(evaluator: Evaluator, probe: Probe, name: str, path: str, outputs: Tensor) -> bool:
-    """Tell whether swapping one of a modality's leaves, apart from its others, changes the outputs.
+    """Return whether swapping one of a modality's leaves, apart from its others, changes the outputs.
 
-    A leaf may hold indices into another one. It is swapped only among examples whose leaves have the same shapes, and
-    a model that fails with it shows nothing.
+    A leaf may hold indices into another one, so it is swapped only among examples whose leaves have the same shapes.
+    The result is False if the model fails with the swapped leaf.
 
     Args:
         evaluator: Runs the model.
@@ -47,7 +47,7 @@ def own_leaf_matters(evaluator: Evaluator, probe: Probe, name: str, path: str, o
     """
     rows = trial_rows(probe)
     donors = _same_shaped_donors(probe, name, path, rows)
-    if torch.equal(donors, rows) and not evaluator.sharded:  # else all processes must run equally many forwards
+    if torch.equal(donors, rows) and not evaluator.sharded:  # if sharded, all processes must run equally many forwards
         return False
     with suppress(Exception):
         return leaf_matters(evaluator, probe, path, outputs, donors)

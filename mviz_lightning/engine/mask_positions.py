@@ -13,8 +13,8 @@ PositionCounter: TypeAlias = Callable[[Mapping[str, Any]], Tensor]
 def position_counter(module: nn.Module) -> PositionCounter | None:
     """Return how a model counts the positions of tokens; None where they do not follow from the attention mask.
 
-    Such a model has a ``get_rope_index``, whose positions ``(3, B, T)`` also tell places in pictures, or an embedding
-    of positions that takes the mask.
+    Models that count by the mask have a ``get_rope_index``, whose positions ``(3, B, T)`` include places in pictures,
+    or an embedding of positions that takes the mask.
 
     Args:
         module: A language model.

@@ -1,4 +1,4 @@
-"""Errors that say that memory ran out, on any device, and how to free a GPU's memory after one."""
+"""Recognise errors about memory that ran out, on any device, and free a GPU's memory after one."""
 
 from lightning.pytorch.utilities.memory import garbage_collection_cuda, is_oom_error
 
@@ -9,13 +9,13 @@ free_gpu_memory = garbage_collection_cuda
 
 
 SAID = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUSOLVER_STATUS_ALLOC_FAILED")
-"""Parts of messages: those of the devices, and of NVIDIA's libraries that found no memory to work in."""
+"""Parts of messages of such errors: of the devices, and of NVIDIA's libraries without memory to work in."""
 
 
 def ran_out(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out.
+    """Return whether an error means that memory ran out.
 
-    Lightning recognises those of CPUs, and some of CUDA.
+    Lightning's check recognises errors of CPUs, and some of CUDA.
     """
     message = message_of(error)
     said = any(part in message for part in SAID)

@@ -24,12 +24,12 @@ class ModelCall:
         description: The call in messages: ``forward(image=pixel_values)``.
         predict: Calls the model.
         arguments: The arguments as Python code, ``batch["image"], batch["text"]``; None for the user's own ``predict``.
-        passed: What of the batch is passed.
-        by_order: Whether it is matched with parameters by their order alone.
+        passed: The parts of the batch that are passed.
+        by_order: Whether these are matched with parameters by their order alone.
         child: Python code from the model to the submodule that is called: ``.net``; empty for the model itself.
-        remark: A line for the log that says what is unusual about the call; mostly empty.
+        remark: A line for the log about what is unusual in the call; mostly empty.
         outputs: What the model returned when the call was tried.
-        axes: Where positions and classes lie in what it returned; None where an example has one row of scores.
+        axes: Where positions and classes are in what it returned; None where an example has one row of scores.
         observed: Whether these are the scores that the user's own step gives to its loss or metric.
     """
 
@@ -46,15 +46,15 @@ class ModelCall:
 
     @property
     def whole(self) -> bool:
-        """Whether the batch is passed as one argument, so that the model itself takes from it what it needs."""
+        """Whether the batch is passed as one argument, so that the model itself takes its inputs from it."""
         return self.arguments == "batch"
 
     def passes(self, schema: BatchSchema) -> bool:
-        """Tell whether the call passes a leaf of every modality to the model."""
+        """Return whether the call passes a leaf of every modality to the model."""
         return all(self.passes_any(schema, paths) for paths in schema.values.values())
 
     def passes_any(self, schema: BatchSchema, paths: Iterable[str]) -> bool:
-        """Tell whether the call passes any of these leaves to the model."""
+        """Return whether the call passes any of these leaves to the model."""
         return any(argument.holds(schema, path) for path in paths for argument in self.passed)
 
     def advice(self, output: str = "") -> str:

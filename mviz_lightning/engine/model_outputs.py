@@ -80,7 +80,7 @@ class Output:
 
     @property
     def is_feature(self) -> bool:
-        """Whether the output's name says that it is a feature."""
+        """Whether the output's name is that of a feature."""
         return not FEATURE_NAMES.isdisjoint(self.keys)
 
     def of(self, predict: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -115,12 +115,12 @@ class ModelOutputs:
 
     @property
     def guessed(self) -> bool:
-        """Whether the scores were chosen among several outputs only because of their place."""
+        """Whether the scores were chosen among several outputs only because of their position."""
         return self.taken[1:2].isdigit() and bool(self.others)
 
     @property
     def told(self) -> bool:
-        """Whether the log says which output is read: there are several, and what is read is not called logits."""
+        """Whether the log names the output that is read: there are several, and this one is not called logits."""
         return self.guessed or (bool(self.others) and not self.taken.endswith((".logits", '["logits"]')))
 
     @property
@@ -188,7 +188,7 @@ def locate_scores(outputs: Any) -> tuple[str, Any]:
 
 
 def _place(outputs: Sequence[Any]) -> int:
-    """Return the place of the scores in a tuple: the first, or behind a loss the only one that can be scores."""
+    """Return the index of the scores in a tuple: 0, or behind a loss that of the only entry that can be scores."""
     if not is_loss(outputs[0]):
         return 0
     possible = [place for place, entry in enumerate(outputs) if _can_be_scores(_located(entry))]
@@ -196,7 +196,7 @@ def _place(outputs: Sequence[Any]) -> int:
 
 
 def is_loss(output: Any) -> bool:
-    """Tell whether an output can be a loss: one number, or None where no labels were given."""
+    """Return whether an output can be a loss: one number, or None where no labels were given."""
     return output is None or isinstance(output, float) or (isinstance(output, Tensor) and output.dim() == 0)
 
 

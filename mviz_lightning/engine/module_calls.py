@@ -1,4 +1,4 @@
-"""Put a function around the calls of a model's submodules, for one forward."""
+"""Wrap the calls of a model's submodules, for one forward."""
 
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ CallKey: TypeAlias = tuple[str, int]
 """A submodule's name and the number of its call in one forward: ``("encoder", 0)`` is the encoder's first call."""
 
 Wrap: TypeAlias = Callable[[CallKey, Callable[..., Any]], Callable[..., Any]]
-"""From a call's key and the submodule's own forward to the function that is called instead."""
+"""Takes a call's key and the submodule's own forward, and returns the function that is called instead."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Call the user's own ``validation_step`` once more without a trace: nothing is logged, and everything is put back."""
+"""Call the user's own ``validation_step`` again without side effects: nothing is logged, and all is put back."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -19,27 +19,27 @@ Step: TypeAlias = str | Callable[[nn.Module, Any], Any]
 
 
 class StopStep(BaseException):
-    """Raised by an observer inside a step when what it wants has arrived; no ``except Exception`` stops it."""
+    """Raised by an observer inside a step once it has what it needs; no ``except Exception`` catches it."""
 
 
 @contextmanager
 def muted(module: nn.Module, *, seed: int | None = 0, step: Step | None = None) -> Iterator[WriteGuard]:
-    """Let the user's own step be called inside the block without a trace.
+    """Prepare a module so that the user's own step can be called inside the block without side effects.
 
-    To what :func:`isolated` does, this adds:
+    In addition to what :func:`isolated` does:
 
     - Loggers of the trainer and of the module do nothing, ``wandb.log`` and its like do nothing, and ``print`` of a
       LightningModule does nothing.
     - Optimizers, schedulers, the trainer's gathered values and variables of the step are put back.
     - Weights of any size that an operation of PyTorch writes are put back, also if the step raises or is stopped.
-    - Of a run on several processes, collectives raise.
+    - In a run on several processes, collectives raise.
 
-    What lies outside the module stays changed: files that the step writes, globals, what other processes received.
+    What is outside the module stays changed: files that the step writes, globals, what other processes received.
 
     Args:
         module: The user's model.
         seed: Seed of the random numbers that the step may draw; None for those of the evaluation around it.
-        step: A step that is a function of the user's own: variables that it keeps are put back too.
+        step: If the step is a function of the user's own, variables that it keeps are put back too.
 
     Yields:
         The guard of the weights; its ``written`` names, after the block, the parameters that the step changed.
@@ -103,14 +103,14 @@ def _numbers(method: Callable[..., Any], batch_idx: int, dataloader_idx: int) ->
 
 
 def _mute_trainer(module: nn.Module) -> None:
-    """Make what a LightningModule reaches through its Trainer record nothing; restored with the attributes."""
+    """Make all that a LightningModule reaches through its Trainer record nothing; restored with the attributes."""
     for child in lightning_modules(module):
         vars(child).update({"print": ignore})
     trainer = vars(module).get("_trainer")
     if trainer is not None:
         vars(trainer).update(_loggers=[Inert(logger) for logger in trainer.loggers])
         if trainer._results is not None:
-            vars(trainer._results).update(log=ignore)  # reached by a ``self.log`` that was kept before
+            vars(trainer._results).update(log=ignore)  # a ``self.log`` that was stored before reaches it
 
 
 def _optimizers(module: nn.Module) -> list[Any]:
@@ -120,7 +120,7 @@ def _optimizers(module: nn.Module) -> list[Any]:
 
 
 def _snapshot_trainer(module: nn.Module) -> list[Restore]:
-    """Return how to restore a Trainer's attributes, the metrics that it has gathered, and its profiler's times."""
+    """Return functions that restore a Trainer's attributes, its gathered metrics, and its profiler's times."""
     trainer = vars(module).get("_trainer")
     parts = [] if trainer is None else [trainer, trainer._logger_connector, trainer.profiler, trainer._results]
     attributes = [vars(part) for part in parts if part is not None]
@@ -133,7 +133,7 @@ def _without_collectives() -> Iterator[None]:
     """Refuse collectives if there is more than one process.
 
     Raises:
-        CollectiveInStep: One was refused, whatever became of the error.
+        CollectiveInStep: A collective was refused, even if the step caught the error.
     """
     if world_size() == 1:
         yield

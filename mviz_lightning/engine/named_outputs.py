@@ -17,7 +17,7 @@ UNSAFE = re.compile(r"[^\w.-]+")
 
 
 def distinct_keys(names: Sequence[str], reserved: Container[str] = ()) -> list[str]:
-    """Return names that can be the first part of a key: a reserved one gets a ``_``, a repeated one a number."""
+    """Return names that can begin a key: a reserved name gets a ``_``, a repeated one a number."""
     found: list[str] = []
     for name in names:
         plain = UNSAFE.sub("_", name).strip(".") or "head"
@@ -28,7 +28,7 @@ def distinct_keys(names: Sequence[str], reserved: Container[str] = ()) -> list[s
 
 
 def name_of_keys(keys: tree.Keys) -> str:
-    """Return the last key or attribute that is a word, ``head<number>`` for a place in a tuple; ``""`` for no keys."""
+    """Return the last key or attribute that is a word; ``head<number>`` for an index of a tuple; ``""`` for no keys."""
     words = [str(key) for key in keys if isinstance(key, str) and not key.isdigit()]
     return words[-1] if words else f"head{keys[-1]}" if keys else ""
 
@@ -47,7 +47,7 @@ class PickedOutput:
     Attributes:
         predict: Calls the model.
         name: Name of the head.
-        reserved: First parts of logged keys, which no head has as its name.
+        reserved: First parts of logged keys; no head has one of these names.
     """
 
     predict: Predict
@@ -64,7 +64,7 @@ class PickedOutput:
 
 @dataclass(frozen=True)
 class JointPick:
-    """A call of the model that returns several heads of what one call returns.
+    """A call of the model that returns several heads from the result of one call.
 
     Attributes:
         calls: Head -> the call that returns it alone; all pick from the same one.

@@ -1,4 +1,4 @@
-"""How much the random numbers that a model draws move its outputs."""
+"""How much a model's outputs vary with the random numbers that it draws."""
 
 import torch
 from torch import Tensor
@@ -11,14 +11,14 @@ from mviz_lightning.engine.row_independence import trial_rows
 
 
 def noise_spread(evaluator: Evaluator, probe: Probe) -> float:
-    """Return how far a row's outputs are apart from draw to draw, a standard deviation as a fraction of their spread.
+    """Return how much a row's outputs vary from draw to draw, as a fraction of their spread over the rows.
 
     Args:
         evaluator: Runs the model.
         probe: Some examples.
 
     Returns:
-        A root mean square over rows and outputs, of single draws, 0 or larger.
+        Root mean square over rows and outputs of the standard deviation over single draws, 0 or larger.
     """
     rows = Query.aligned(trial_rows(probe), len(probe.schema.names))
     draws = list(evaluator.each_draw(COMPARED_DRAWS, lambda: evaluator.plain_draw(probe, rows)))
@@ -31,7 +31,7 @@ def _finite(values: Tensor) -> Tensor:
 
 
 def noise_line(size: float, draws: int) -> str:
-    """Return in words how much the noise moves the outputs, and what is done about it.
+    """Return a line that states how much the noise moves the outputs, and how they are averaged.
 
     Args:
         size: The result of :func:`noise_spread`.

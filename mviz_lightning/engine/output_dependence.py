@@ -24,7 +24,7 @@ TRACED_EXAMPLES = 4
 def trace_forward(evaluator: Evaluator, probe: Probe) -> Trace | None:
     """Trace one forward of a few examples; return None if the model cannot be traced."""
     if evaluator.sharded:
-        return None  # all processes must run equally many forwards, and the others may need no trace
+        return None  # all processes must run equally many forwards, and other processes may need no trace
     with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision(), suppress(Exception):
         rows = min(TRACED_EXAMPLES, probe.size)
         return trace_rows(evaluator.module, evaluator.predict, probe, rows, evaluator.device)
@@ -32,11 +32,11 @@ def trace_forward(evaluator: Evaluator, probe: Probe) -> Trace | None:
 
 
 def interacting_modalities(found: Trace | None, schema: BatchSchema, path: str) -> list[str]:
-    """Return the modalities with which a stray leaf acts.
+    """Return the modalities that a stray leaf acts with.
 
-    A leaf acts with the modalities that enter an operation next to it, as long as it is not mixed with any modality
-    yet, and with those that a submodule uses together with it. Modalities that it meets alone come first: those that it
-    meets together with others count only if there are no such modalities.
+    A leaf acts with a modality if both enter one operation before the leaf is mixed with any modality, or if one
+    submodule uses both. Modalities that it meets alone are preferred; those that it meets together with others count
+    only if there are no such modalities.
 
     Args:
         found: A traced forward; None if there is none.
@@ -44,7 +44,7 @@ def interacting_modalities(found: Trace | None, schema: BatchSchema, path: str) 
         path: Path of the leaf.
 
     Returns:
-        Names of the modalities; all of them if the trace does not show it.
+        Names of the modalities; all of them if the trace lost the leaf.
     """
     leaf, owned = 1 << list(schema.owners).index(path), _modality_bits(schema)
     if found is None or not found.outputs & leaf:
@@ -72,11 +72,10 @@ def modalities_without_effect(
 ) -> dict[str, str]:
     """Return the modalities on which the outputs do not depend, each with the fact that shows it.
 
-    Swapping such a modality among the examples changes no bit of the outputs. Operations may connect a modality with
-    the outputs although swapping it changes nothing, because a weight is still 0, that of a gate at initialisation for
-    example. Before the training, such a modality is returned only if the outputs were guessed and some other modality
-    does change them. A modality that is the same in all examples is returned if no operation leads from it to the
-    outputs.
+    Swapping such a modality among the examples changes no bit of the outputs. Before the training this is not enough: a
+    weight may still be 0, that of a gate at initialisation for example. A modality is then returned only if no
+    operation leads from it to the outputs, or if the outputs were guessed and some other modality does change them. A
+    modality that is the same in all examples is returned if no operation leads from it to the outputs.
 
     Args:
         evaluator: Runs the model.
@@ -86,7 +85,7 @@ def modalities_without_effect(
         trained: Whether weights that were 0 have been trained.
 
     Returns:
-        Name -> the fact, with a place for names and one for the number of examples.
+        Name -> the fact, as a template with a place for names and one for the number of examples.
     """
     names, donors = probe.schema.names, {m: donors_of(probe, paths, rows) for m, paths in probe.schema.values.items()}
     expected = evaluator.plain(probe, Query.aligned(rows, len(names)))
@@ -117,13 +116,13 @@ def cut_off_modalities(evaluator: Evaluator, probe: Probe) -> list[str]:
 
 
 def _is_cut_off(found: Trace | None, probe: Probe, name: str) -> bool:
-    """Tell whether a trace that follows a modality shows that it reaches neither outputs nor a decision on the way."""
+    """Return whether a trace follows a modality and shows that it reaches neither outputs nor a decision on the way."""
     bits = _modality_bits(probe.schema)[name]
     return found is not None and not bits & (found.outputs | found.decisive | ~found.followed)
 
 
 def donors_of(probe: Probe, paths: Sequence[str], rows: Tensor) -> Tensor:
-    """Return for each example another one that differs from it in some leaves, to swap these leaves.
+    """Return for each example another one that differs from it in some leaves, from which it can get these leaves.
 
     Args:
         probe: The examples.

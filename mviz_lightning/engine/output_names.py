@@ -1,4 +1,4 @@
-"""The names by which models return their scores: one table, and the reason for its order."""
+"""The names of scores in the outputs of models: one table, and the reason for its order."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,15 +26,15 @@ SCORE_NAMES = (
     "logits_audio_text",  # Perception Encoder
     "logits_video_text",
     "logits_audio_video",
-    # One row for each position: these need a choice of the user's, and the message about it names them.
+    # One row for each position: the user must choose how to read them, and the message names them.
     "prediction_logits",  # LXMERT and VisualBERT in pretraining, where only the masked words are predicted
     "mmm_text_logits",  # FLAVA
     "mlm_logits",
 )
-"""Names of scores in the output classes of transformers' multimodal models, those that are taken first in front."""
+"""Names of scores in the output classes of transformers' multimodal models; the first that is present is taken."""
 
 HEADS = ("start_logits", "end_logits")
-"""Two heads of one model, of which neither is more important: where an answer starts and ends."""
+"""Two heads of equal importance in one model: where an answer starts, and where it ends."""
 
 FEATURE_NAMES = frozenset({
     "pooler_output",
@@ -70,7 +70,7 @@ def named_scores(outputs: Any) -> tuple[str, Any]:
 
 
 def returned_heads(outputs: Any) -> list[str]:
-    """Return the code of the heads of which one has to be chosen; empty if the scores have a name of the table."""
+    """Return the code of heads between which the user must choose; empty if the scores have a name of the table."""
     if named_scores(outputs)[0]:
         return []
     entries = [entry(outputs, name) for name in HEADS]
@@ -85,6 +85,6 @@ def entry(outputs: Any, name: str) -> tuple[str, Any]:
 
 
 def is_floating(found: Any) -> bool:
-    """Tell whether something is a floating-point tensor with a dimension for the examples."""
+    """Return whether something is a floating-point tensor with a dimension for the examples."""
     found = plain_tensors(found) if isinstance(found, Tensor) else None
     return found is not None and found.is_floating_point() and found.dim() > 0

@@ -1,6 +1,6 @@
-"""Interval arithmetic on a forward: between which numbers its outputs lie, whatever the inputs and the weights are.
+"""Interval arithmetic on a forward: the range in which its outputs lie, whatever the inputs and the weights are.
 
-A sigmoid written by hand, such as ``1 / (1 + exp(-z))`` or ``(1 + tanh(z)) / 2``, is found by its range.
+This finds a sigmoid that is written by hand, such as ``1 / (1 + exp(-z))`` or ``(1 + tanh(z)) / 2``.
 """
 
 import math
@@ -25,7 +25,7 @@ FIXED: Mapping[Any, Range] = {
     **dict.fromkeys((ATEN.tanh, ATEN.tanh_, ATEN.erf, ATEN.sin, ATEN.cos), (-1.0, 1.0)),
     **dict.fromkeys((ATEN.softplus, ATEN.relu, ATEN.relu_, ATEN.abs), (0.0, math.inf)),
 }
-"""Operation -> range of its output, of any input."""
+"""Operation -> range of its output, for any input."""
 
 KEEPING = {
     *(ATEN.clone, ATEN._to_copy, ATEN.index, ATEN.index_select, ATEN.cat, ATEN.stack, ATEN.mean, ATEN.round),
@@ -88,12 +88,12 @@ CLAMPS = {ATEN.clamp, ATEN.clamp_, ATEN.clamp_min, ATEN.clamp_max, ATEN.hardtanh
 
 
 class RangeMode(TorchDispatchMode):
-    """Record the range of every tensor of a forward; of what no operation made it is unknown."""
+    """Record the range of every tensor of a forward; it is unknown for tensors that no operation made."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._ranges: dict[int, Range] = {}
-        self._kept: list[Any] = []  # a storage's address identifies it only while it lives
+        self._kept: list[Any] = []  # an address identifies a storage only while the storage exists
 
     def range_of(self, given: Any) -> Range:
         """Return the range of a tensor or a number."""

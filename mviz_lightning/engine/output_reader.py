@@ -1,4 +1,4 @@
-"""Which numbers of a model's outputs are asked for: what it returned for some rows becomes ``(R, C)``."""
+"""Read the evaluated numbers from a model's outputs: what it returned for some rows becomes ``(R, C)``."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,8 +17,8 @@ class OutputReader(Protocol):
 
         Args:
             outputs: What ``predict`` returned.
-            rows: The R rows that it was given. ``rows.read`` says of which example each row reads the positions or the
-                region; None, and -1 in it, stand for the default of the reader.
+            rows: The R rows that it was given. ``rows.read`` holds the example whose positions or region each row
+                reads. None, and -1 in it, mean the default of the reader.
 
         Raises:
             ConfigurationError: There is no such vector for each row.
@@ -37,4 +37,4 @@ class RowReader:
 
 
 ROW_READER = RowReader()
-"""Reads what most models return."""
+"""The reader for most models."""

@@ -1,4 +1,4 @@
-"""Evaluations in which rows that share an item are one row, wherever that is exact and saves work."""
+"""Evaluations in which rows that share an item are packed into one row, where that is exact and saves work."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from mviz_lightning.engine.replay_failures import warn_of_failure
 T = TypeVar("T")
 
 WORTHWHILE = 2
-"""Smallest number of tokens for each one that a packed row has; below, packing would not pay."""
+"""Smallest number of tokens of the plain rows for each token of the packed rows; below, packing does not pay."""
 
 SAID = "each item and the tokens up to it, whose texts follow in one packed row"
 
@@ -33,7 +33,7 @@ LINE = (
 
 @runtime_checkable
 class PackedReader(Protocol):
-    """A call of a language model that also tells its outputs of rows that are packed."""
+    """A call of a language model that can also return its outputs for packed rows."""
 
     @property
     def language(self) -> LanguageModel:
@@ -49,12 +49,12 @@ class PackedReader(Protocol):
 
 @dataclass
 class Packing:
-    """What is known of packed rows of a model, and what they saved.
+    """Whether rows of a model can be packed, and what that saved.
 
     Attributes:
-        closed: Why rows are not packed; ``""`` if they can be, None until it was tried.
+        closed: Why rows are not packed; ``""`` if they can be, None before it is tried.
         computed: Number of tokens of the packed rows so far.
-        asked: Number of tokens of the rows that they stand for.
+        asked: Number of tokens of the same rows without packing.
     """
 
     closed: str | None = None
@@ -72,7 +72,7 @@ class Packing:
         return self.said and LINE.format(computed=self.computed, asked=self.asked)
 
     def close(self, reason: str) -> None:
-        """Take why rows are not packed from now on; ``""`` if they can be."""
+        """Set why rows are not packed from now on; ``""`` if they can be."""
         self.closed = reason
 
     def count(self, computed: int, asked: int) -> None:
@@ -86,8 +86,8 @@ class InPacks:
     Attributes:
         predict: Calls the model; rows are packed where it is a :class:`PackedReader`.
         precision: Makes the context under which the trainer calls the model, autocast for example.
-        reuse: Whether the same may be computed once for several rows.
-        packing: What is known of packed rows.
+        reuse: Whether a result may be computed once for several rows.
+        packing: Whether rows are packed, and what that saved.
     """
 
     predict: Predict
@@ -97,7 +97,7 @@ class InPacks:
 
     @property
     def computed_in(self) -> torch.dtype | None:
-        """The type in which a language model computes the logits that its score is made of; None of other models."""
+        """The type in which a language model computes the logits for its score; None for other models."""
         if not isinstance(self.predict, PackedReader):
             return None
         with self.precision():
@@ -109,7 +109,7 @@ class InPacks:
         raise NotImplementedError
 
     def evaluated(self, probe: Probe, evaluate: Callable[[], T]) -> T:
-        """Return what a function returns that runs the model, isolated."""
+        """Return the result of a function that runs the model, isolated."""
         raise NotImplementedError
 
     def check(self, probe: Probe, query: Query, outputs: Tensor) -> None:
@@ -117,7 +117,7 @@ class InPacks:
         raise NotImplementedError
 
     def packed(self, probe: Probe, query: Query) -> Tensor | None:
-        """Return ``(R, C)`` outputs of distinct rows, those that share an item packed; None where they are not."""
+        """Return ``(R, C)`` outputs of distinct rows, those that share an item packed; None where nothing is packed."""
         reader, allowed = self.predict, self.reuse and not self.sharded and not self.packing.closed
         if not allowed or query.read is not None or not isinstance(reader, PackedReader):
             return None
@@ -130,12 +130,12 @@ class InPacks:
     def unless_it_fails(
         self, said: tuple[str, str], evaluate: Callable[[], T | None], give_up: Callable[[], None]
     ) -> T | None:
-        """Return what a function returns; None where it fails, after a warning.
+        """Return the result of a function; None where it fails, after a warning.
 
         Args:
-            said: What cannot be reused then, and what is done instead, in words.
+            said: What cannot be reused then, and what is done instead, as text.
             evaluate: The function.
-            give_up: Sees to it that nothing of the kind is tried again.
+            give_up: Prevents further attempts.
 
         Raises:
             DisagreementError: Plain rows do not agree among themselves.
@@ -147,7 +147,7 @@ class InPacks:
         except Exception as error:
             give_up()
             warn_of_failure(*said, error)
-        free_gpu_memory()  # outside the handler, whose traceback keeps the rows alive
+        free_gpu_memory()  # outside the handler, whose traceback keeps the rows' memory
         return None
 
     def _packed(self, reader: PackedReader, probe: Probe, query: Query) -> Tensor | None:

@@ -1,7 +1,7 @@
-"""Rows of one item and many texts in one forward: the item stands once, and the texts branch off behind it.
+"""Rows of one item and many texts in one forward: the item appears once, and the texts branch off behind it.
 
-``head | items | text 1 | text 2 | ...`` is one row. Each text sees the head, the items and itself, and its positions go
-on behind the items as if it stood there alone. Nothing is kept between forwards.
+``head | items | text 1 | text 2 | ...`` is one row. Each text attends to the head, the items and itself. Its positions
+continue behind the items as if it were the only text. Nothing is kept between forwards.
 """
 
 import inspect
@@ -23,13 +23,13 @@ from mviz_lightning.engine.pair_attention import taking_pairs
 from mviz_lightning.engine.query import Query, row_numbers
 
 MASK, POSITIONS = "attention_mask", "position_ids"
-"""Names of the arguments that tell which tokens see which, and where each stands."""
+"""Names of the arguments with the attention mask, and with the position of each token."""
 
 LONGEST = 4096
-"""Largest number of tokens of a packed row: each of them is compared with each, also where it is not seen."""
+"""Largest number of tokens of a packed row: attention is computed for all pairs of them, also for hidden pairs."""
 
 HEAD = -1
-"""Number of the row of tokens that belong to all."""
+"""Row number of the tokens that belong to all rows."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class Branches:
 
     @property
     def seen(self) -> Tensor:
-        """``(T, T)`` bool: whether a token, in the first dimension, sees another one."""
+        """``(T, T)`` bool: whether a token, in the first dimension, attends to another one."""
         shared = (self.rows == HEAD) | (self.rows == self.rows.unsqueeze(1))
         return shared.tril()
 
     def joined(self, rows: Sequence[Tensor]) -> Tensor:
-        """Return ``(1, T)`` entries of a leaf by token, of which each row holds some; the head is the first one's."""
+        """Return ``(1, T)`` entries of a leaf by token, joined from all rows; the head is that of the first row."""
         return torch.cat([rows[0][: self.head], *(row[self.head :] for row in rows)]).unsqueeze(0)
 
     def places(self, rows: Tensor, positions: Tensor) -> Tensor:
@@ -110,14 +110,14 @@ class PackedRow:
         """
         places, leaves = probe.tokens(query.sources, query.masks)
         items = {name: kept[:1] for name, kept in query.masks.items() if name != language.interleaving.text}
-        device = device_of(language.module)  # the step may make arguments with weights
+        device = device_of(language.module)  # the step may compute arguments with weights
         alone = to_device(language.arguments(probe.batch(query.sources[:1], items, device)), "cpu")
         pairs = {path: zip(leaf, places.lengths.tolist(), strict=True) for path, leaf in leaves.items()}
         found = {path: [row[:length] for row, length in rows] for path, rows in pairs.items()}
         return cls(language, alone, int(heads(places)[0]), found)
 
     def followed_by(self, endings: Mapping[str, Sequence[Tensor]]) -> "PackedRow":
-        """Return the R * E rows of each row with each ending, those of one row one behind another.
+        """Return R * E rows: each row with each ending; the rows with one beginning are consecutive.
 
         Args:
             endings: Path of a leaf by token -> what E endings hold of it; the other leaves are dropped.
@@ -161,20 +161,20 @@ class PackedRow:
         for name, path in self.language.by_token.items():
             alone[name] = self.texts[path][longest].unsqueeze(0).to(self.alone[name].dtype)
             packed[name] = branches.joined(self.texts[path]).to(self.alone[name].dtype)
-        alone[MASK] = torch.ones_like(alone[self.language.ids])  # masked words keep the positions of the others
+        alone[MASK] = torch.ones_like(alone[self.language.ids])  # masked words must not move the others
         places = token_positions(self.language, alone)[..., branches.positions]
         return alone | packed | {MASK: self._bias, POSITIONS: places}
 
     @property
     def _bias(self) -> Tensor:
-        """``(1, 1, T, T)``: what is added to the attention's logits, 0 where a token sees another one."""
+        """``(1, 1, T, T)``: what is added to the attention's logits; 0 where a token attends to another one."""
         kind = self.language.number_type
         bias = torch.zeros(self._seen.shape, dtype=kind)
         return bias.masked_fill(~self._seen, torch.finfo(kind).min)[None, None]
 
     @cached_property
     def _seen(self) -> Tensor:
-        """``(T, T)`` bool: whether a token, in the first dimension, sees another one, which no masked word is."""
+        """``(T, T)`` bool: whether a token, in the first dimension, attends to another one; never to a masked word."""
         mask = self.language.by_token.get(MASK)
         return (
             self.branches.seen if mask is None else self.branches.seen & self.branches.joined(self.texts[mask]).bool()
@@ -204,13 +204,13 @@ def token_positions(language: LanguageModel, arguments: Mapping[str, Any]) -> Te
 
 
 def packs(language: LanguageModel, probe: Probe, query: Query, branches: int = 1) -> list[Tensor]:
-    """Return which rows one packed row each holds, ``(R,)`` long each: those of the same items, masked alike.
+    """Return the rows of each packed row, ``(R,)`` long each: rows of the same items, masked alike.
 
     Args:
         language: The model.
         probe: The examples.
         query: R rows.
-        branches: How often each row's text will stand there, with several endings.
+        branches: How many times each row's text appears, each time with another ending.
     """
     places, leaves = probe.tokens(query.sources, query.masks)
     found: dict[Any, list[int]] = {}
@@ -221,7 +221,7 @@ def packs(language: LanguageModel, probe: Probe, query: Query, branches: int = 1
 
 
 def _item_numbers(language: LanguageModel, probe: Probe, query: Query) -> list[int]:
-    """Return a number of each row; rows with the same items, masked alike, have the same."""
+    """Return a number for each row; rows with the same items, masked alike, have the same number."""
     text = language.interleaving.text
     others = [m for m, name in enumerate(probe.schema.names) if name != text]
     masks = {name: kept for name, kept in query.masks.items() if name != text}
@@ -229,19 +229,19 @@ def _item_numbers(language: LanguageModel, probe: Probe, query: Query) -> list[i
 
 
 def _short_enough(rows: Tensor, places: TokenPlaces, branches: int) -> Sequence[Tensor]:
-    """Return rows that share a head in parts that are not too long together, each of one row at least."""
+    """Split rows that share a head into parts that are short enough to be packed; each has at least one row."""
     head = int(heads(places)[rows[0]])
     most = int(places.lengths[rows].max()) - head
     return torch.split(rows, max(1, (LONGEST - head) // max(1, branches * most)))
 
 
 def token_counts(places: TokenPlaces, found: Sequence[Tensor], branches: int = 1) -> tuple[int, int]:
-    """Return the number of tokens of packed rows, and that of the rows as they are, endings aside.
+    """Return the number of tokens of packed rows, and that of the rows without packing; endings are not counted.
 
     Args:
         places: Where the tokens of all rows come from.
         found: The rows of each packed row, see :func:`packs`.
-        branches: How often each row's text stands there.
+        branches: How many times each row's text appears.
     """
     common = heads(places)
     shared, behind = common[torch.stack([rows[0] for rows in found])].sum(), (places.lengths - common).sum()

@@ -1,4 +1,4 @@
-"""Whether the rows of a language model may be packed: its items must not see the text behind them."""
+"""Whether the rows of a language model may be packed: its items must not attend to the text behind them."""
 
 from collections.abc import Iterator
 
@@ -16,13 +16,14 @@ TRIED = 2
 """Number of rows whose text is changed."""
 
 COMPARED = 8
-"""Number of tokens up to the last of an item whose logits are compared: all layers before them enter these."""
+"""Number of an item's last tokens whose logits are compared: text that enters any layer changes them."""
 
 NARROW, WIDE = 2e-2, 1e-3
-"""Smallest change of these logits, as root mean squares, that shows that items see the text: in 16 bits, and in more.
+"""Smallest relative change of these logits that shows that items attend to the text: in 16 bits, and in more.
 
-Chosen on LLaVA, LLaVA-NeXT and Qwen2-VL of random weights in bfloat16: they change by up to 0.003 as they are, and by
-0.14 or more where every token sees every other. In six other families these are 0.001, and 0.038 or more.
+A ratio of root mean squares. Chosen on LLaVA, LLaVA-NeXT and Qwen2-VL of random weights in bfloat16: the logits change
+by up to 0.003 as the models are, and by 0.14 or more where every token attends to every other. In six other families
+these are 0.001, and 0.038 or more.
 """
 
 OTHER_TOKENS = "its forward has no arguments 'attention_mask' and 'position_ids'"
@@ -39,7 +40,7 @@ def reason_against_packing(language: LanguageModel, probe: Probe, query: Query) 
     Args:
         language: The model.
         probe: The examples.
-        query: Rows; what is masked in them does not matter.
+        query: Rows; their masks are not used.
     """
     found = next(_reasons_of_arguments(language, probe), "")
     if found:
@@ -68,7 +69,7 @@ def _reasons_of_arguments(language: LanguageModel, probe: Probe) -> Iterator[str
 
 
 def _items_move(row: PackedRow) -> bool:
-    """Tell whether the logits at the last tokens of an item change once the text behind them is another one."""
+    """Return whether the logits at the last tokens of an item change when the text behind them is replaced."""
     places = torch.arange(max(0, row.head - COMPARED), row.head)
     whole = {path: rows[0] for path, rows in row.texts.items()}
     before, after = _logits(row, whole, places), _logits(row, _other_text(row, whole), places)
@@ -77,9 +78,9 @@ def _items_move(row: PackedRow) -> bool:
 
 
 def _other_text(row: PackedRow, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return what a row holds with the last token behind the item in place of all of them; none in place of one.
+    """Return a row in which the last token replaces every token behind the item; a single token there is removed.
 
-    As many tokens are computed in the same way, so that what does not see them stays the same to the last bit.
+    As many tokens are computed in the same way, so that logits that do not depend on them stay bit-identical.
     """
     last, count = len(row.ids[0]) - 1, len(row.ids[0]) - row.head
     places = torch.cat([torch.arange(row.head), torch.full((count if count > 1 else 0,), last)])
@@ -87,7 +88,7 @@ def _other_text(row: PackedRow, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _logits(row: PackedRow, leaves: dict[str, Tensor], places: Tensor) -> Tensor:
-    """Return ``(P, V)`` logits at some tokens of one row alone, in which the leaves by token are these."""
+    """Return ``(P, V)`` logits at some tokens of one row alone, with these leaves by token."""
     language, given = row.language, dict(row.alone)
     for name, path in language.by_token.items():
         given[name] = leaves[path].unsqueeze(0).to(row.alone[name].dtype)

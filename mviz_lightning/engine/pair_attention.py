@@ -1,4 +1,4 @@
-"""Attention that takes a mask of all pairs of tokens, in place of one that takes none, FlashAttention for example."""
+"""Replace attention that takes no mask of all pairs of tokens, FlashAttention for example, by one that takes it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ TAKING_PAIRS = ("eager", "sdpa")
 """Names of transformers' attentions that take a mask of all pairs of tokens."""
 
 INSTEAD = "sdpa"
-"""The one that takes the place of another."""
+"""The attention that replaces the others."""
 
 NAME = "_attn_implementation"
-"""Attribute of a configuration that names its attention; what it is kept in begins with it too."""
+"""Attribute of a configuration that names its attention; the attribute that stores it has a name with this prefix."""
 
 
 def other_attentions(module: nn.Module) -> list[str]:
@@ -23,7 +23,7 @@ def other_attentions(module: nn.Module) -> list[str]:
 
 @contextmanager
 def taking_pairs(module: nn.Module) -> Iterator[None]:
-    """Have a model attend in a way that takes a mask of all pairs of tokens inside the block; restore it after it.
+    """Inside the block, make a model use attention that takes a mask of all pairs of tokens; restore it afterwards.
 
     Args:
         module: A model; one that cannot change its attention stays as it is.

@@ -20,12 +20,12 @@ def all_pairs_call(evaluator: Evaluator, probe: Probe) -> Predict | None:
     """Return the call that scores the first modality of all rows against the second modality of all rows.
 
     For B examples a dual encoder returns ``(B, B)`` scores. The score in row i and column j does not depend on the
-    other examples, and it is the score on the diagonal if example i gets the second modality of example j. Some models,
+    other examples. It equals the score on the diagonal if example i gets the second modality of example j. Some models,
     or some of their outputs, have the second modality in the rows; then the call returns their transpose.
 
     Args:
         evaluator: Runs the model.
-        probe: Some examples; with fewer than 3, there is no telling.
+        probe: Some examples; fewer than 3 are not enough to decide.
 
     Returns:
         The call; None if the model does not score all pairs.

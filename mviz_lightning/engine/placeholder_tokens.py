@@ -1,4 +1,4 @@
-"""Placeholder tokens: ids in a text that stand for the patches of a picture, so that both belong together."""
+"""Placeholder tokens: ids in a text that are replaced by the patches of a picture, so that both belong together."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,10 +18,10 @@ NAME = re.compile(r"(image|video|audio|vision)_token_(ids?|index)")
 """Names under which configurations of vision- and audio-language models keep the id of a placeholder."""
 
 EDGE = re.compile(r"(boi|eoi|boa|eoa|(image|video|audio|vision)_(start|end|begin|bos|eos|break))_token_(id|index)")
-"""Names under which they keep the ids of tokens that begin or end the placeholders of an item."""
+"""Names under which configurations keep the ids of tokens that begin or end the placeholders of an item."""
 
 TOKENIZERS = ("tokenizer", "processor")
-"""Names under which users keep a tokenizer, perhaps as a property."""
+"""Names of attributes, or of properties, under which users keep a tokenizer."""
 
 INNER = re.compile(r"[a-z]\w*_config")
 """Names under which a configuration keeps those of its parts."""
@@ -51,8 +51,8 @@ def placeholder_tokens(module: nn.Module, modalities: Mapping[str, Modality]) ->
 def refuse_placeholders(module: nn.Module, probe: Probe) -> None:
     """Refuse texts with placeholder tokens of another modality that cannot be rebuilt with those of another example.
 
-    Recombined leaf by leaf, they would meet another picture's patches. The models check the number of placeholders of
-    a whole batch only, so nothing else would fail.
+    Recombined leaf by leaf, placeholders would be combined with another picture's patches. Models check the number of
+    placeholders of a whole batch only, so no other error would show it.
 
     Args:
         module: The user's model.
@@ -113,10 +113,10 @@ def _named_values(config: Any, pattern: re.Pattern[str]) -> Iterator[tuple[str, 
 
 
 def tokenizers_of(module: nn.Module, modalities: Mapping[str, Modality]) -> Iterator[Any]:
-    """Yield the tokenizers that are ``decode`` of a modality, or attributes of what a user has at hand.
+    """Yield the tokenizers that are ``decode`` of a modality, or attributes of the user's own objects.
 
-    That is the model, its trainer's data module, and the data sets and collators of validation. They may be inside a
-    processor.
+    These objects are the model, its trainer's data module, and the data sets and collators of validation. A tokenizer
+    may be inside a processor.
     """
     given = [modality.decode for modality in modalities.values()]
     held = (value for holder in _holders(module) for value in _attributes(holder))
@@ -136,7 +136,7 @@ def _holders(module: nn.Module) -> Iterator[Any]:
 
 
 def _attributes(holder: Any) -> list[Any]:
-    """Return what an object holds; of a function with some arguments given, those."""
+    """Return what an object holds; for a ``functools.partial``, also the arguments that it gives."""
     computed = []
     for name in TOKENIZERS:
         with suppress(Exception):  # a property may fail
@@ -146,7 +146,7 @@ def _attributes(holder: Any) -> list[Any]:
 
 
 def _imported(path: str) -> Any:
-    with suppress(Exception):  # whoever decodes says what is wrong with it
+    with suppress(Exception):  # the code that decodes reports what is wrong with the path
         return resolve_function(path, "decode")
     return None
 

@@ -13,10 +13,10 @@ from mviz_lightning.engine.model_outputs import locate_scores, require_a_row_eac
 from mviz_lightning.engine.query import Query
 
 TRIED_POSITIONS = 64
-"""Largest number of positions on which outputs are tried and compared: whole maps of 16 rows would take memory."""
+"""Largest number of positions on which outputs are tried and compared: whole maps of 16 rows take too much memory."""
 
 MAP = 4
-"""Number of axes from which scores are those of a map: batch, classes, height, width."""
+"""Smallest number of axes of scores that form a map: batch, classes, height, width."""
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -64,9 +64,9 @@ class PositionAxes:
 
 
 def resized(places: Tensor, lattice: tuple[int, ...], other: tuple[int, ...]) -> Tensor:
-    """Return where another lattice of the same picture, finer or coarser, holds positions ``(K,)`` of one.
+    """Return the numbers in another lattice of the same picture, finer or coarser, of positions ``(K,)`` of one.
 
-    Lattices with as many positions number them alike, whatever their axes.
+    If both lattices have equally many positions, the numbers stay the same, whatever the axes.
     """
     if math.prod(lattice) == math.prod(other):
         return places
@@ -78,7 +78,7 @@ def resized(places: Tensor, lattice: tuple[int, ...], other: tuple[int, ...]) ->
 
 @dataclass(frozen=True)
 class LabelShapes:
-    """Shapes that tell where outputs have positions, of a call that no loss tells about.
+    """Shapes that show where outputs have positions, for a call whose loss is not observed.
 
     Attributes:
         labels: Shape of the labels that the user named; None without any.
@@ -91,7 +91,7 @@ class LabelShapes:
     masks: Sequence[Shape] = ()
 
     def axes(self, outputs: Shape) -> PositionAxes | None:
-        """Return where positions and classes lie in outputs; None where the labels have no entry for each position."""
+        """Return where positions and classes are in outputs; None where the labels have no entry for each position."""
         labels, usual = self.labels, 1 if len(outputs) >= MAP else 2
         if labels is None or len(outputs) < 2 or labels[:1] != outputs[:1]:
             return None
@@ -106,7 +106,7 @@ class LabelShapes:
 
 
 NO_LABELS = LabelShapes()
-"""The user named no labels."""
+"""Used where the user named no labels."""
 
 
 def _without_channel(labels: Shape, outputs: Shape) -> Shape:
@@ -133,10 +133,10 @@ def even_places(count: int, most: int) -> Tensor:
 
 @dataclass(frozen=True)
 class EvenReader:
-    """Reads outputs at positions that lie at equal distances: those of any examples, whose labels are not known.
+    """Reads outputs at positions at equal distances, for any examples, whose labels are not known.
 
     Attributes:
-        axes: Where positions and classes lie.
+        axes: Where positions and classes are.
         most: Largest number of positions.
     """
 
@@ -158,8 +158,8 @@ class SampleReader:
     """Reads outputs at sampled positions.
 
     Attributes:
-        axes: Where positions and classes lie.
-        places: ``(N, P)`` long: the positions at which rows that read each example are read.
+        axes: Where positions and classes are.
+        places: ``(N, P)`` long: for each example, the positions at which rows that read it are read.
         carrier: Column of the modality whose example a row reads by default.
     """
 
@@ -178,7 +178,7 @@ class WholeReader:
     """Reads outputs at all positions, ``(R, L * C)``, position by position.
 
     Attributes:
-        axes: Where positions and classes lie.
+        axes: Where positions and classes are.
     """
 
     axes: PositionAxes

@@ -1,8 +1,8 @@
 """Models that return probabilities: find the operation that made them, and evaluate the logits instead.
 
-Probabilities that are averaged after their softmax have no logits: the logarithm of an average is no sum of what the
-modalities say, and would show interactions of a model that has none. They are decomposed as they are, and so are those
-with exact zeros beside none that are nearly 0, as sparsemax makes them.
+Probabilities that are averaged after their softmax have no logits: the logarithm of an average is not a sum of the
+modalities' contributions, and would show interactions in a model that has none. They are decomposed as they are. So are
+probabilities with exact zeros but without values near 0, such as those of sparsemax.
 """
 
 from collections.abc import Sequence
@@ -61,11 +61,13 @@ Last: TypeAlias = Head | Literal["mixture", "bounded"]
 """How a forward ends: with a softmax or sigmoid, with their average, or with any operation that gives 0..1."""
 
 Reading: TypeAlias = Head | Literal["mixture", "sparse"]
-"""How probabilities are read: as what a softmax or sigmoid made of logits, or as an average, or as what sparsemax or
-rounding made, which have no logits."""
+"""How probabilities are read: as results of a softmax or sigmoid, as an average, or as sparse.
+
+Sparse probabilities come from sparsemax or rounding, and have no logits.
+"""
 
 Made: TypeAlias = Head | Literal["mixture", "part"]
-"""What a tensor of a forward holds: probabilities, an average of such, or a part of an average."""
+"""What a tensor of a forward holds: probabilities, an average of probabilities, or a part of an average."""
 
 
 class _HeadMode(TorchDispatchMode):
@@ -74,7 +76,7 @@ class _HeadMode(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._made: dict[int, Made | None] = {}
-        self._kept: list[Any] = []  # a storage's address identifies it only while it lives
+        self._kept: list[Any] = []  # an address identifies a storage only while the storage exists
 
     def made(self, tensor: Tensor) -> Made | None:
         """Return what a tensor of probabilities holds; None if it holds none."""
@@ -112,9 +114,9 @@ def _made(operation: Any, given: Sequence[Tensor], before: Sequence[Made | None]
 
 
 def _weighted(given: Sequence[Tensor], before: Sequence[Made | None], output: Tensor) -> Made | None:
-    """Return what probabilities times weights hold. Weights have no entry of their own for each output.
+    """Return what the product of probabilities and weights holds. Weights have no entry of their own for each output.
 
-    Probabilities times probabilities of the same outputs are a product of experts, of which the logits exist.
+    A product of probabilities of the same outputs is a product of experts, which has logits.
     """
     whole = [made for tensor, made in zip(given, before, strict=True) if tensor.shape == output.shape]
     if len(whole) != 1 or whole[0] is None:
@@ -125,7 +127,7 @@ def _weighted(given: Sequence[Tensor], before: Sequence[Made | None], output: Te
 def last_operation(evaluator: Evaluator, probe: Probe) -> Last | None:
     """Return the softmax or sigmoid with which the model's forward ends, or whether it averages their probabilities.
 
-    Where another operation ends it, interval arithmetic tells whether its outputs always lie between 0 and 1.
+    For any other last operation, interval arithmetic shows whether the outputs always lie between 0 and 1.
 
     The outputs alone do not prove it: the logits of an untrained model may lie between 0 and 1 too.
 
@@ -151,13 +153,13 @@ def last_operation(evaluator: Evaluator, probe: Probe) -> Last | None:
 def head_of(outputs: Tensor, task: Task, last: Last | None, *, untold: bool = False) -> Reading | None:
     """Decide whether outputs are probabilities, and of which operation.
 
-    A regression is none, whatever its range: the loss, the metric, ``task=`` or the labels tell it.
+    Outputs of a regression are not, whatever their range: the loss, the metric, ``task=`` or the labels show the task.
 
     Args:
         outputs: ``(R, C)`` outputs of all rows evaluated so far.
         task: What the outputs stand for.
         last: The result of :func:`last_operation`.
-        untold: Whether no loss and no metric of the user's tells what the outputs are.
+        untold: Whether neither a loss nor a metric of the user's shows what the outputs are.
 
     Returns:
         ``"softmax"``, ``"sigmoid"``, ``"mixture"`` for averaged probabilities, ``"sparse"`` for those with zeros or
@@ -172,7 +174,7 @@ def head_of(outputs: Tensor, task: Task, last: Last | None, *, untold: bool = Fa
     made = last if last in ("softmax", "sigmoid") else None
     if made is None and _distributed(outputs):
         made = "softmax"
-    # Of thousands of logits some would be negative, or none would come close to 0 and to 1.
+    # Among thousands of logits, some would be negative, or none would come close to 0 and to 1.
     elif made is None and (last == "bounded" or (untold and task != "multiclass" and reaches_bounds(outputs))):
         made = "sigmoid"
     if made is not None and last != made and has_bare_bounds(outputs, exclusive=made == "softmax"):
@@ -181,16 +183,16 @@ def head_of(outputs: Tensor, task: Task, last: Last | None, *, untold: bool = Fa
 
 
 def _distributed(outputs: Tensor) -> bool:
-    """Tell whether rows sum to 1 and are not all the same: constant outputs may sum to 1 by chance.
+    """Return whether rows sum to 1 and are not all the same: constant outputs may sum to 1 by chance.
 
-    Rounding to some digits leaves sums that are nearly 1. That counts where outputs come close to 0 and to 1.
+    Rounding to a few digits leaves sums that are nearly 1. These count only if outputs come close to 0 and to 1.
     """
     varied = bool((outputs != outputs[0]).any())
     return varied and (sums_to_one(outputs) or (reaches_bounds(outputs) and sums_to_one(outputs, within=WHOLE)))
 
 
 def decomposed(outputs: Tensor, task: Task, reading: Reading | None) -> Tensor:
-    """Return what is decomposed in place of the model's outputs.
+    """Return the quantity to decompose in place of the model's outputs.
 
     Args:
         outputs: ``(R, C)`` outputs of the model.
@@ -198,8 +200,9 @@ def decomposed(outputs: Tensor, task: Task, reading: Reading | None) -> Tensor:
         reading: The result of :func:`head_of`.
 
     Returns:
-        Logits for the probabilities of a softmax or sigmoid; averaged and sparse ones as they are, and those of labels
-        less 0.5, so that what is positive is decided for, as with logits; other outputs as they are.
+        Logits for the probabilities of a softmax or sigmoid. Averaged and sparse probabilities stay as they are; if the
+        task is not multiclass, 0.5 is subtracted, so that a positive number is a decision for the label, as with
+        logits. Other outputs stay as they are.
     """
     head = head_in(reading)
     if head is not None:

@@ -22,10 +22,10 @@ class OtherRankError(RuntimeError):
 
 
 class LostProcessError(BaseException):
-    """The processes can no longer exchange anything, or not in step; no ``except Exception`` stops it.
+    """The processes can no longer exchange anything, or are out of step; no ``except Exception`` catches it.
 
     A process died, or one did not answer within the timeout of the process group. The training cannot go on either: its
-    next collective would fail, or meet another one.
+    next collective would fail, or be matched with another one.
     """
 
 
@@ -33,14 +33,14 @@ LOST = (
     "the monitor lost touch with another process of this training, which died or did not answer in time, so the "
     "training ends. The cause is in the log of the process that ended first. What failed here: {}"
 )
-"""What is said where a collective fails."""
+"""Message where a collective fails."""
 
 RAISED = (OtherRankError, OtherRankError, NotMeasurableError, ConfigurationError)
-"""What a failure of another process becomes, by its severity."""
+"""The error that a failure of another process becomes here, by its severity."""
 
 
 def _severity(error: Exception) -> int:
-    """Return how much an error may cost: smaller chunks, a result, the monitor, or a training that has not begun."""
+    """Return what an error may cost: 0 smaller chunks, 1 a result, 2 the monitor, 3 a training that has not begun."""
     if not isinstance(error, ConfigurationError):
         return 0 if ran_out(error) else 1
     return 2 if isinstance(error, NotMeasurableError) else 3
@@ -48,7 +48,7 @@ def _severity(error: Exception) -> int:
 
 @dataclass(frozen=True)
 class _Unsendable:
-    """Stands for a value that pickle does not take."""
+    """Replaces a value that cannot be pickled."""
 
     reason: str
 
@@ -132,15 +132,15 @@ class Ranks:
     def raise_on_all_ranks(self) -> Iterator[None]:
         """Run a block on all processes; if it fails on one, raise on all after the block.
 
-        All processes must enter the block, and none may gather inside it. They decide alike what the failure costs, so
-        a ``ConfigurationError`` of one process, which may end the training, is one on all.
+        All processes must enter the block, and none may gather inside it. All processes decide alike what the failure
+        costs: a ``ConfigurationError`` of one process, which may end the training, becomes one on all.
 
         Raises:
             Exception: This process's own error.
             ConfigurationError: Another process raised a ``ConfigurationError``.
-            NotMeasurableError: Another process raised a ``NotMeasurableError``, and none the former.
-            OtherRankError: Another process raised any other error; its message says so if memory ran out on all that
-                failed.
+            NotMeasurableError: Another process raised a ``NotMeasurableError``, and none a ``ConfigurationError``.
+            OtherRankError: Another process raised any other error. If memory ran out on all that failed, the message
+                contains that error.
         """
         own: Exception | None = None
         try:
@@ -158,7 +158,7 @@ class Ranks:
 
 
 def _packed(value: Any) -> Any:
-    """Return an object as bytes: an error while others wait in the collective would leave them waiting."""
+    """Return an object as bytes, since an error inside the collective would leave the other processes waiting."""
     try:
         return pickle.dumps(value)
     except Exception as error:

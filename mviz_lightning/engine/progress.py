@@ -1,4 +1,4 @@
-"""Who watches long work: it is told how many rows are planned and evaluated, and changes nothing."""
+"""Report the progress of long work to a watcher: how many rows are planned and evaluated. It changes nothing."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Watcher(Protocol):
-    """Gets to know what is being done, and how far it is."""
+    """Receives what is being done, and its progress."""
 
     def begin(self, work: str) -> None:
         """Note that a piece of work begins; what was planned before belongs to another piece."""
@@ -16,16 +16,16 @@ class Watcher(Protocol):
         """Note that rows follow, which explain so many examples; 0 for rows of all examples at once."""
 
     def evaluated(self, rows: int) -> None:
-        """Note that rows were evaluated; inputs that are encoded once count too, so these may be more than planned."""
+        """Note that rows were evaluated; encoding inputs once counts too, so there may be more rows than planned."""
 
 
 WATCHER: ContextVar[Watcher | None] = ContextVar("WATCHER", default=None)
-"""The watcher of the running work. All evaluators of a session tell it, those that are copied later too."""
+"""The watcher of the running work. All evaluators of a session report to it, also those that are copied later."""
 
 
 @contextmanager
 def watched_by(watcher: Watcher | None) -> Iterator[None]:
-    """Let somebody watch the work of a block; None watches nothing."""
+    """Report the work of a block to a watcher, if there is one."""
     token = WATCHER.set(watcher)
     try:
         yield
@@ -34,13 +34,13 @@ def watched_by(watcher: Watcher | None) -> Iterator[None]:
 
 
 def tell_begun(work: str) -> None:
-    """Tell the watcher, if there is one, what begins: ``"shares"`` or the name of a method, for example."""
+    """Report to the watcher, if there is one, what begins: ``"shares"`` or the name of a method, for example."""
     if (watcher := WATCHER.get()) is not None:
         watcher.begin(work)
 
 
 def tell_planned(rows: int, examples: int = 0) -> None:
-    """Tell the watcher, if there is one, that rows follow.
+    """Report to the watcher, if there is one, that rows follow.
 
     Args:
         rows: Number of rows.
@@ -51,6 +51,6 @@ def tell_planned(rows: int, examples: int = 0) -> None:
 
 
 def tell_evaluated(rows: int) -> None:
-    """Tell the watcher, if there is one, that rows were evaluated."""
+    """Report to the watcher, if there is one, that rows were evaluated."""
     if (watcher := WATCHER.get()) is not None:
         watcher.evaluated(rows)

@@ -44,7 +44,7 @@ class Query:
         return self if len(self) > 1 else self[torch.zeros(2, dtype=torch.long)]
 
     def equals(self, other: "Query") -> bool:
-        """Tell whether these are the same rows in the same order."""
+        """Return whether these are the same rows in the same order."""
         own, others = self.columns, other.columns
         same = len(self) == len(other) and len(own) == len(others) and self.masks.keys() == other.masks.keys()
         return same and all(map(torch.equal, own, others))

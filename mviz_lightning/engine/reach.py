@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from mviz_lightning.engine.snapshots import CONTAINERS, LARGEST_STATE, MACHINERY, SNAPSHOT_TYPES
 
 LARGEST_REACH = 50_000
-"""Largest number of objects that are looked at beyond the roots. The nearest come first; what holds more is data."""
+"""Largest number of objects that are examined beyond the roots, the nearest first; what holds more is data."""
 
 LARGEST_ARRAY = 2**26
-"""Size in bytes from which an array in an object counts as data, which a step reads and does not change."""
+"""Size in bytes from which an array in an object counts as data: a step reads it and does not change it."""
 
 LOGGERS = frozenset(
     {"wandb", "tensorboard", "tensorboardX", "mlflow", "comet_ml", "neptune", "clearml", "aim", "logging", "_csv"}
@@ -37,13 +37,13 @@ OTHERS = (
 """Packages whose objects are not the user's own: the trainer, data loaders and data sets, loggers, observers."""
 
 NO_OBJECTS = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, BaseException, Tensor)
-"""What has attributes and is no object of a class of the user's own."""
+"""Types with attributes whose objects do not count as objects of a class of the user's own."""
 
 UNCHANGING = frozenset({int, float, bool, str, bytes, type(None), torch.Size, torch.dtype, torch.device})
-"""Types of most attributes: they cannot change."""
+"""Types that cannot change; most attributes have one of them."""
 
 CHANGING = (*SNAPSHOT_TYPES, nn.Module, MethodType, partial, property, staticmethod, classmethod, CellType)
-"""Types of what can change or hold what can."""
+"""Types that can change, or that hold objects that can."""
 
 LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 """Folders of installed code, whose classes and functions keep no state of the user's."""
@@ -52,8 +52,8 @@ LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib",
 def reachable(*roots: Any) -> Iterator[Any]:
     """Yield objects and what they hold, the nearest first, each object once.
 
-    That goes through submodules, containers, objects of the user's own classes, those classes, and the user's
-    functions, hooks too. It ends at objects of others, and at containers and arrays of data.
+    The search goes through submodules, containers, objects of the user's own classes, these classes, and the user's
+    functions, hooks included. It ends at objects of other packages, and at containers and arrays of data.
     """
     seen: dict[int, Any] = {}
     waiting: deque[Any] = deque(roots)
@@ -74,19 +74,19 @@ def attributes_of(value: Any) -> dict[str, Any]:
 
 
 def class_of(value: Any) -> Any:
-    """Return an object's class; not what its ``__class__`` says."""
+    """Return an object's class, whatever its ``__class__`` returns."""
     return type(value)
 
 
 def is_own(value: Any) -> bool:
-    """Tell whether an object is of a class of the user's own and has no thread; it may have a lock."""
+    """Return whether an object is of a class of the user's own and holds no thread; it may hold a lock."""
     return _has_own_class(class_of(value)) and not any(
         _is_shared(class_of(held)) for held in attributes_of(value).values()
     )
 
 
 def is_logger(kind: Any) -> bool:
-    """Tell whether objects of a class record: loggers, runs, writers."""
+    """Return whether objects of a class record: loggers, runs, writers."""
     return any(_is_of(base, LOGGERS) or base.__name__ in {"Logger", "SummaryWriter"} for base in kind.__mro__)
 
 
@@ -106,7 +106,7 @@ def slot_content(slot: MemberDescriptorType, value: Any) -> list[Any]:
 
 
 def class_state(kind: type) -> dict[str, Any]:
-    """Return a class's attributes, without those of the language."""
+    """Return a class's attributes, without those that begin with two underscores."""
     return {name: value for name, value in vars(kind).items() if not name.startswith("__")}
 
 
@@ -120,7 +120,7 @@ def cell_content(cell: CellType) -> list[Any]:
 
 @cache
 def is_users(place: str) -> bool:
-    """Tell whether a module of Python is the user's own program and not installed."""
+    """Return whether a Python module is the user's own program, and not installed."""
     found = getattr(sys.modules.get(place), "__file__", None)
     own = place != "builtins" and place.partition(".")[0] not in OTHERS
     return own and (found is None or not found.startswith(LIBRARIES))
@@ -185,7 +185,7 @@ def _held_by_function(value: Any) -> Iterator[Any]:
 
 @cache
 def _has_own_class(kind: Any) -> bool:
-    """Tell whether a class is the user's own, and its objects have attributes."""
+    """Return whether a class is the user's own, and its objects have attributes."""
     if issubclass(kind, NO_OBJECTS) or not (kind.__dictoffset__ or slots_of(kind)):
         return False
     return all(base.__module__.startswith("torch.optim") or not _is_of(base, OTHERS) for base in kind.__mro__)
@@ -193,7 +193,7 @@ def _has_own_class(kind: Any) -> bool:
 
 @cache
 def _is_shared(kind: Any) -> bool:
-    """Tell whether objects of a class are shared with other threads or processes."""
+    """Return whether objects of a class are shared with other threads or processes."""
     return _is_of(kind, THREADS)
 
 

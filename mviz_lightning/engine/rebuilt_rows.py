@@ -1,4 +1,4 @@
-"""Check that rebuilt texts get along with their items: each row alone must give what it gives among others."""
+"""Check that rebuilt texts fit their items: each row must give the same outputs alone and among others."""
 
 import torch
 
@@ -43,8 +43,8 @@ ELSE = "Else pass predict=, a function (module, batch) -> (B, C), the logits of 
 def check_rebuilt_rows(evaluator: Evaluator, probe: Probe) -> None:
     """Check that rows whose texts hold placeholders give the same outputs alone and together.
 
-    The models compare the numbers of placeholders and of features of a whole batch only. Of a row alone, they show
-    whether its items are its own.
+    Models compare the numbers of placeholders and of features over a whole batch only. A row alone shows whether its
+    items are its own.
 
     Args:
         evaluator: Runs the model.
@@ -56,7 +56,7 @@ def check_rebuilt_rows(evaluator: Evaluator, probe: Probe) -> None:
     found, some = probe.schema.interleaving, trial_rows(probe)
     if found is None:
         return
-    rows = some[torch.arange(TRIED) % len(some)]  # as many for all processes
+    rows = some[torch.arange(TRIED) % len(some)]  # the same number on all processes
     try:
         together = evaluate_as_computed(evaluator, probe, rows)
         alone = torch.cat([evaluate_as_computed(evaluator, probe, row) for row in torch.split(rows, 1)])
@@ -75,14 +75,14 @@ def _remedy(found: Interleaving) -> str:
 
 
 def refuse_moving_positions(probe: Probe, positions: object | None) -> None:
-    """Refuse scores of every token of texts that are rebuilt: the tokens stand elsewhere in each row.
+    """Refuse scores of every token of texts that are rebuilt: the tokens change their positions from row to row.
 
     Args:
         probe: Some examples.
         positions: Where the outputs have positions; None where an example has one row of scores.
 
     Raises:
-        NotMeasurableError: They are such scores.
+        NotMeasurableError: The outputs are such scores.
     """
     if positions is not None:
         said = moving_positions(probe.schema.interleaving)

@@ -32,7 +32,7 @@ class _Part:
     """What one call returned for some inputs of one shape.
 
     Attributes:
-        rows: ``(B,)`` their places among the distinct inputs.
+        rows: ``(B,)`` their positions among the distinct inputs.
         shape: Number of the shape of their modality.
         tensors: Keys of a tensor in the call's outputs -> its entries for these inputs.
     """
@@ -47,9 +47,9 @@ class _Table:
     """What one call returned for every distinct input.
 
     Attributes:
-        place: ``(K,)`` where each of the K inputs is in the tensors of its shape.
-        tensors: Number of a shape -> keys of a tensor -> its entries. One shape for all inputs where the call returns
-            tensors of one shape for all of them.
+        place: ``(K,)``: for each of the K inputs, its position in the tensors of its shape.
+        tensors: Number of a shape -> keys of a tensor -> its entries. It has one shape if the call returns tensors of
+            one shape for all inputs.
     """
 
     place: Tensor
@@ -77,7 +77,7 @@ class _Returned:
     copies: dict[CallKey, dict[tree.Keys, Tensor]] = field(default_factory=dict)
 
     def wrap(self, key: CallKey, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the submodule's forward, noted down."""
+        """Return the submodule's forward, wrapped so that its outputs are recorded."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             outputs = original(*args, **kwargs)
@@ -118,14 +118,14 @@ class Recording:
 
         Args:
             module: The model.
-            rows: ``(B,)`` places of these inputs among the distinct inputs.
+            rows: ``(B,)`` positions of these inputs among the distinct inputs.
             shapes: ``(M,)`` number of the shape of each modality in these rows.
             run: Calls the model on these inputs.
         """
         returned = _Returned(self._plan)
         with wrapped_calls(module, returned.wrap, self._plan.modules):
             run()
-        # Only after the whole forward: if memory runs out on the way, nothing is kept.
+        # Only after the whole forward: if memory runs out before its end, nothing is kept.
         if self._calls is not None and returned.calls != self._calls:
             raise MissingCallsError(sorted(returned.calls ^ self._calls))
         self._calls = returned.calls
@@ -182,12 +182,12 @@ class Recording:
 
     @property
     def ragged(self) -> set[int]:
-        """Positions of the modalities whose shape decides on the shape of what was recorded."""
+        """Positions of the modalities whose shape decides the shape of their recorded outputs."""
         return {self._plan.modality[key] for key, table in self._tables.items() if len(table.tensors) > 1}
 
     @property
     def row_bytes(self) -> float:
-        """Bytes that the recorded outputs of one row take; those of the largest shape."""
+        """Bytes of the recorded outputs of one row, for the largest shape."""
         return sum(
             max(self._row_bytes(key, tensors) for tensors in table.tensors.values())
             for key, table in self._tables.items()
@@ -198,12 +198,12 @@ class Recording:
         return sum(tensors[way].nbytes / tensors[way].shape[axes[way]] for way in self._plan.used[key])
 
     def replay(self, module: nn.Module, index: Tensor, shapes: Tensor, run: Callable[[], T]) -> T:
-        """Run a forward in which the calls return what was recorded.
+        """Run a forward in which the calls return their recorded outputs.
 
         Args:
             module: The model.
             index: ``(R, M)``: for each row and modality, the position of its input among the distinct inputs.
-            shapes: ``(M,)`` number of the shape of each modality in these rows; of the ragged ones alone it counts.
+            shapes: ``(M,)`` number of the shape of each modality in these rows; it matters for ragged modalities only.
             run: Calls the model on R rows.
 
         Returns:
@@ -232,7 +232,7 @@ class Recording:
 
 
 def _constants(shell: Any) -> list[tuple[tree.Keys, Any]]:
-    """Return what a call returned beside tensors."""
+    """Return the plain values that a call returned beside tensors."""
     return [(keys, node) for keys, node in tree.nodes(shell) if isinstance(node, bool | int | float | str)]
 
 

@@ -14,10 +14,10 @@ CHECKED_ROWS = 16
 """Number of rows that are recomputed plainly whenever encodings are reused."""
 
 ROUNDING_ERRORS = 4
-"""How many rounding errors of a probability may add up when its row is recomputed."""
+"""Number of rounding errors of a probability that may add up when its row is recomputed."""
 
 AS_MUCH = 4
-"""By how many times as much as plain rows differ among themselves replayed rows may differ from them."""
+"""Largest deviation of replayed rows from plain ones, as a multiple of that among plain rows."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Difference:
         """Compare two evaluations of ``(R, C)`` rows, of which the first was plain.
 
         The tolerance of an output is a fraction of its spread over the rows: relative to a large offset, or to another
-        output, every difference would look small. To this comes the rounding of the largest output, because the layer
-        that makes all of them rounds numbers of this size.
+        output, every difference would look small. The rounding error of the largest output is added, because the layer
+        that makes all outputs rounds numbers of this size.
 
-        Of a language model that computes in 16 bits, the root mean square over the rows counts: a single row may be
+        For a language model that computes in 16 bits, the root mean square over the rows counts: a single row may be
         rounded the other way in each of many layers.
         """
         kind = computed_in or computed_with(found.dtype)
@@ -57,7 +57,7 @@ class Difference:
             return cls(math.inf, float(spread.max()), math.inf)
         live = ~masked_classes(plain, "multilabel")
         allowed = tolerance * (spread + spread[live].max() / 100) + 2 * eps * kept[:, live].abs().max()
-        # Near a probability of 1, its last digit changes the logit a lot.
+        # Near a probability of 1, the last digit of the probability changes the logit a lot.
         lost = 0.0 if head is None else ROUNDING_ERRORS * eps * rounded(kept, head)
         difference = _over_rows(((found.where(finite, 0.0) - kept).abs() - lost).clamp(min=0), computed_in)
         excess = difference / allowed.clamp(min=1e-300)
@@ -74,15 +74,15 @@ def check_replay(
 ) -> None:
     """Check that replayed rows equal plain ones up to rounding.
 
-    If they do not, plain rows are first compared among themselves, evaluated again and in other batches: of a model
-    whose rows depend on one another, or that rounds as much, the replay is not to blame.
+    If they do not, plain rows are first compared among themselves, evaluated again and in other batches. If they depend
+    on one another, or differ as much by rounding, the replay is not the cause.
 
     Args:
-        plain: Evaluates the rows at some places, ``(R,)``, plainly in one batch.
-        rows: ``(R,)`` the places.
+        plain: Evaluates the rows with some numbers, ``(R,)``, plainly in one batch.
+        rows: ``(R,)`` the numbers.
         replayed: ``(R, C)`` outputs of these rows with replayed encodings.
-        head: The operation behind probabilities, of which the outputs are logits; None for other outputs.
-        computed_in: The type in which a language model computes what its score is made of; None of any other model,
+        head: The operation whose probabilities the outputs are the logits of; None for other outputs.
+        computed_in: The type in which a language model computes the logits for its score; None for any other model,
             whose outputs have the type in which they were computed.
 
     Raises:
@@ -110,18 +110,18 @@ def _apart(plain: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
 
 
 def _as_returned(outputs: Tensor, head: Head | None) -> Tensor:
-    """Return probabilities instead of their logits, which rounding changes a lot near 0 and 1."""
+    """Return probabilities in place of their logits, which rounding changes a lot near 0 and 1."""
     if head is None:
         return outputs
     return outputs.sigmoid() if head == "sigmoid" else outputs.softmax(-1)
 
 
 def _over_rows(differences: Tensor, computed_in: torch.dtype | None) -> Tensor:
-    """Return ``(C,)``: the largest of ``(R, C)`` differences; their root mean square where they are of 16 bits."""
+    """Return ``(C,)``: the largest of ``(R, C)`` differences; in 16 bits, their root mean square."""
     narrow = computed_in is not None and torch.finfo(computed_in).bits < 32
     return differences.square().mean(0).sqrt() if narrow else differences.amax(0)
 
 
 def _tolerance(computed_in: torch.dtype) -> float:
-    """Return the allowed difference as a fraction of the spread: rounding in chunks of another size."""
+    """Return the allowed difference as a fraction of the spread; it covers the rounding in chunks of another size."""
     return 2e-2 if torch.finfo(computed_in).bits < 32 else 1e-4

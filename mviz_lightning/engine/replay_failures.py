@@ -1,4 +1,4 @@
-"""Which modules are to blame for a replay that failed; the others go on being replayed."""
+"""Find the modules that make a replay fail; all others are still replayed."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mviz_lightning.engine.evaluator import Evaluator
 
 RETRIES = 2
-"""How often a replay that failed is tried again with other modules."""
+"""Number of times that a failed replay is tried again with other modules."""
 
 
 def failed_modules(evaluator: "Evaluator", plan: Plan, probe: Probe, query: Query, failure: Exception) -> list[str]:
@@ -32,7 +32,7 @@ def failed_modules(evaluator: "Evaluator", plan: Plan, probe: Probe, query: Quer
         plan: The plan that failed.
         probe: The examples.
         query: The rows.
-        failure: What happened.
+        failure: The error of the replay.
 
     Returns:
         Their names; those of all modules if none fails alone.
@@ -62,8 +62,8 @@ def failed_modules(evaluator: "Evaluator", plan: Plan, probe: Probe, query: Quer
 def dropped_with(module: nn.Module, failed: Iterable[str], failure: Exception, dropped: Iterable[str]) -> set[str]:
     """Return the modules that are not tried again.
 
-    The modules inside a failed one may be replayed in its place, unless it is inside another one that failed before, or
-    is not called with every input, as those inside it are then.
+    The modules inside a failed one may be replayed in its place. They are not tried if the failed one is itself inside
+    one that failed before, or is not called with every input.
 
     Args:
         module: The model.
@@ -92,7 +92,7 @@ def warn_of_failure(what: str, cost: str, error: Exception) -> None:
     """Warn that something cannot be reused.
 
     Args:
-        what: What it is.
+        what: What cannot be reused.
         cost: What is done instead.
         error: Why.
     """

@@ -1,7 +1,7 @@
-"""Plan which calls of a model are run once for every distinct input of a modality instead of once for every row.
+"""Plan which calls of a model run once for every distinct input of a modality instead of once for every row.
 
 A forward of a few rows is traced. The plan names the largest calls of submodules that depend on a single modality;
-their outputs are recorded on the distinct inputs of that modality and replayed by row. The evaluator never trusts a
+their outputs are recorded on the distinct inputs of that modality and replayed by row. The evaluator does not rely on a
 plan: it recomputes some rows without it every time.
 """
 
@@ -37,7 +37,7 @@ class Plan:
         axes: Call -> batch dimensions of its outputs.
         needed: Leaves whose values the rest of the forward depends on.
         used: Call -> the tensors in its outputs that the rest depends on; an encoder's attention maps rarely are.
-        left: Work of a forward that is left when the calls are replayed, as a fraction of a plain forward's.
+        left: Work of a forward with replayed calls, as a fraction of that of a plain forward.
         row_bytes: Bytes of the largest tensor that a plain forward makes, divided by the number of rows.
     """
 
@@ -54,7 +54,7 @@ class Plan:
         return list(dict.fromkeys(name for name, _ in self.modality))
 
     def alone(self, module: str, paths: Iterable[str]) -> "Plan":
-        """Return a plan that replays the calls of one module alone, whatever the rest of the forward depends on.
+        """Return a plan that replays only the calls of one module, whatever the rest of the forward depends on.
 
         Args:
             module: Name of the module.
@@ -94,7 +94,7 @@ def find_plan(
     if not calls:
         return None
     seen = rest.outputs | rest.decisive
-    # The trace lost a leaf that does not reach the outputs of the whole forward; its values are needed to be safe.
+    # The trace has lost a leaf that does not reach the outputs of the whole forward; its values are kept to be safe.
     needed = frozenset(path for bit, path in enumerate(paths) if (seen | ~large.outputs) >> bit & 1)
     axes = {key: fit[1] for key, fit in calls.items()}
     used = {
@@ -107,8 +107,8 @@ def find_plan(
 def modality_masks(probe: Probe) -> list[Tags]:
     """Return, for each modality, the bits of its leaves in a trace of rows.
 
-    Leaves of a text that is rebuilt with the blocks of other modalities depend on more than one, and count for none.
-    Neither do items of which an example may have several: nothing made of them has one entry per row.
+    Leaves of a text that is rebuilt with the blocks of other modalities depend on several modalities, and count for
+    none. Items count for none either if an example may have several: tensors made from them have no entry per row.
     """
     schema, found = probe.schema, probe.schema.interleaving
     media = [] if found is None else [own for own in found.media.values() if probe.leaves[own[0]].shape[1] != 1]
@@ -123,9 +123,9 @@ def trace_followed(module: nn.Module, predict: Predict, probe: Probe, device: to
     """Trace a forward of 6 rows.
 
     Returns:
-        The trace, and the tag of what no traced operation made; 0 where the trace loses no leaf. If it loses a leaf of
-        a modality on its way to the outputs (strings, NumPy), any tensor that no traced operation made may hold its
-        values; a call that uses such a tensor does not count as one modality's alone.
+        The trace, and the tag of tensors that no traced operation made; 0 if the trace loses no leaf. If it loses a
+        leaf of a modality on its way to the outputs (strings, NumPy), any such tensor may hold its values; a call that
+        uses one does not count as depending on one modality alone.
     """
     schema, bits = probe.schema, 1 << len(probe.schema.owners)
     owned = sum(1 << bit for bit, path in enumerate(schema.owners) if path not in schema.unowned)
@@ -139,9 +139,9 @@ def _without_side_outputs(
 ) -> tuple[dict[CallKey, T], Trace]:
     """Return the calls to replay, and a trace of the forward in which they are replayed.
 
-    A call may also store something without returning it, in an attribute for example. A replayed call would not store
-    it. If the rest of the forward reads it, the calls inside that call are replayed in its place; also if the rest
-    fails with copies of what the call returns.
+    A call may also store something without returning it, in an attribute for example; a replayed call would not. If the
+    rest of the forward reads it, or fails with copies of what the call returns, the calls inside that call are replayed
+    in its place.
     """
     while calls := _outermost(found, large):
         rest = _unless_it_fails(retrace, calls)
@@ -197,18 +197,18 @@ def _axes(nodes: Mapping[tree.Keys, Any], twins: Mapping[tree.Keys, Any]) -> Axe
                 return None
             axes[way] = differing[0]
         elif not _is_constant(node, twin):
-            return None  # a number that differs between the batches depends on all rows
+            return None  # a number that differs between the two batches depends on all rows
     return axes
 
 
 def _is_constant(node: Any, twin: Any) -> bool:
-    """Tell whether a leaf is the same plain value, or an empty container, in both batches."""
+    """Return whether a leaf is the same plain value, or an empty container, in both batches."""
     empty = isinstance(node, Mapping | list | tuple) and not node
     return (empty or isinstance(node, bool | int | float | str | None)) and type(node) is type(twin) and node == twin
 
 
 def _inside(frame: Frame, calls: Mapping[CallKey, Any], found: Trace) -> bool:
-    """Tell whether a call is made inside another."""
+    """Return whether a call is made inside another."""
     parent = frame.parent
     while parent is not None:
         if parent in calls:
@@ -218,5 +218,5 @@ def _inside(frame: Frame, calls: Mapping[CallKey, Any], found: Trace) -> bool:
 
 
 def _also_inside(key: CallKey, calls: Mapping[CallKey, Any], found: Trace) -> bool:
-    """Tell whether the same submodule is also called inside a replayed call: then its calls cannot be numbered."""
+    """Return whether the same submodule is also called inside a replayed call: then its calls cannot be numbered."""
     return any(frame.key[0] == key[0] and _inside(frame, calls, found) for frame in found.frames.values())

@@ -1,4 +1,4 @@
-"""What the reuse of encodings saves, and which submodules it concerns."""
+"""What the reuse of encodings saves, and which submodules are reused."""
 
 import torch
 
@@ -36,7 +36,7 @@ def try_reuse(evaluator: Evaluator, probe: Probe) -> float:
 
 
 def reused(evaluator: Evaluator, probe: Probe) -> str:
-    """Return, in words, the submodules that run once for every distinct input of a modality instead of every row."""
+    """Return the names of the submodules that run once for every distinct input of a modality, for a message."""
     if not evaluator.reuse or evaluator.all_pairs is not None:
         return "all of it" if evaluator.reuse else "nothing, as reuse=False asks for"
     if evaluator.packing.said:

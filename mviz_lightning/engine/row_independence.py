@@ -1,4 +1,4 @@
-"""Check on a few examples that every row's outputs depend on that row alone: the condition of all recombination."""
+"""Check on a few examples that every row's outputs depend on that row alone, which all recombination requires."""
 
 import math
 from dataclasses import dataclass, replace
@@ -39,24 +39,28 @@ ALL_PAIRS = (
     "Allowed is one row of scores per example. Pass predict=, a function (module, batch) -> scores, that returns those "
     "of the aligned pairs, scores.diagonal()[:, None]."
 )
-"""What an error says of a model whose outputs are as many as the rows."""
+"""Message about a model whose number of outputs per row is the number of rows."""
 
 TRIED_DRAWS, HELPED = 4, 0.75
-"""With so many times the draws, independent noise is half as large; above this multiple, averaging does not help."""
+"""Factor on the number of draws in a trial, and ratio of the differences above which averaging does not help.
+
+With 4 times the draws, independent noise is half as large.
+"""
 
 MARGIN, MOST_DRAWS = 1.5, 1000
-"""Factor on the number of draws that is needed on average, and the largest number that is proposed."""
+"""Safety factor on the number of draws that is enough on average, and the largest number that is proposed."""
 
 
 def affordable_rows(numbers: int) -> int:
-    """Return on how many examples a model is tried that returns so many numbers for each: fewer for large maps."""
+    """Return the number of examples on which a model is tried, given its outputs per example: fewer for large maps."""
     return max(FEWEST_TRIED, min(TRIAL_EXAMPLES, TRIED_NUMBERS // max(1, numbers)))
 
 
 def trial_rows(probe: Probe) -> Tensor:
     """Return the ``(R,)`` examples on which the model is tried: a random sample of those in groups, in their order.
 
-    Before groups are drawn, it is a sample of all examples; always of those that can be recombined with one another.
+    Before groups are drawn, it is a sample of all examples. The examples of a sample can be recombined with one
+    another.
     """
     everyone = torch.unique(probe.groups) if probe.groups.numel() else torch.arange(probe.size)
     kinds = probe.kinds[everyone]
@@ -70,16 +74,16 @@ def check_independence(evaluator: Evaluator, probe: Probe, draws: int = 1) -> Te
     """Check that a row's outputs depend on that row alone.
 
     The same rows are evaluated again, in reverse order, without half of them, and after another forward, at one draw of
-    the noise. Where some noise cannot be shared, the means over several draws count if there are some; from then on the
-    evaluator averages, and reuses no encodings.
+    the noise. If some noise cannot be shared and several draws are allowed, the means over the draws are compared. From
+    then on the evaluator averages over draws, and reuses no encodings.
 
     Args:
         evaluator: Runs the model.
         probe: Some examples.
-        draws: Number of draws over which the outputs are averaged, if that is more than the evaluator's own.
+        draws: Number of draws over which the outputs are averaged, if it is larger than the evaluator's own.
 
     Returns:
-        ``(R, C)`` outputs of :func:`trial_rows`; of fewer than 4 several times.
+        ``(R, C)`` outputs of :func:`trial_rows`; fewer than 4 rows are repeated.
 
     Raises:
         NotMeasurableError: The outputs depend on the other rows, on random numbers, or on earlier forwards.
@@ -115,7 +119,7 @@ class _Comparison:
     reason: str
 
     def error(self, advice: str) -> DisagreementError:
-        """Return the error that refuses a difference."""
+        """Return the error about this difference."""
         return disagreement(self.size, self.rows, self.how, self.reason, advice)
 
 
@@ -134,10 +138,10 @@ class _Trial:
     rows: Tensor
 
     def outcome(self, allowed: float = 0.0) -> tuple[Tensor, _Comparison | None]:
-        """Return the outputs, and the first comparison that shows more than is allowed; rounding always is.
+        """Return the outputs, and the first comparison that differs by more than is allowed; rounding always is.
 
         Raises:
-            NotMeasurableError: Fewer rows have fewer outputs each.
+            NotMeasurableError: The number of outputs per row changes with the number of rows.
         """
         outputs = evaluate_as_computed(self.evaluator, self.probe, self.rows)
         most = max(allowed, tolerance(outputs))
@@ -147,7 +151,7 @@ class _Trial:
         evaluator, rows, half = self.evaluator, self.rows, (len(self.rows) + 1) // 2
         reason = UNSHARED if evaluator.noisy else MIXED_ROWS
         reverse, partial = (evaluate_as_computed(evaluator, self.probe, order) for order in (rows.flip(0), rows[:half]))
-        # Random numbers that were not seen differ from one seed to another.
+        # Random numbers that were not observed differ from one seed to another.
         again = evaluator if evaluator.noisy else replace(evaluator, seed=evaluator.seed + evaluator.draws)
         twice, after = evaluate_as_computed(again, self.probe, torch.cat([rows, rows.flip(0)])).tensor_split(2)
         if partial.shape[1] != outputs.shape[1]:
@@ -161,7 +165,7 @@ class _Trial:
         return [_Comparison(deviation(left, right), len(left), how, why) for left, right, how, why in pairs]
 
     def averaging_advice(self, wrong: _Comparison) -> str:
-        """Return what to do about a difference: to average over more draws, where that makes it smaller."""
+        """Return what to do about a difference: average over more draws, if that makes it smaller."""
         own = self.evaluator.draws
         more = replace(self, evaluator=replace(self.evaluator, draws=TRIED_DRAWS * own))
         outputs = evaluate_as_computed(more.evaluator, self.probe, self.rows)
@@ -175,7 +179,7 @@ class _Trial:
 
 
 def evaluate_as_computed(evaluator: Evaluator, probe: Probe, rows: Tensor) -> Tensor:
-    """Return :func:`evaluate_aligned` outputs to compare: no finer than the numbers that a language model computes."""
+    """Return :func:`evaluate_aligned` outputs to compare, in the precision in which a language model computes them."""
     found = evaluate_aligned(evaluator, probe, rows)
     return found.to(evaluator.computed_in or found.dtype)
 

@@ -1,6 +1,6 @@
-"""Random operations of PyTorch that draw for one row, and give every row of a forward the same noise.
+"""Random operations of PyTorch: draw for one row, and give every row of a forward the same noise.
 
-What is drawn is the noise alone, uniform or normal numbers; each row has the parameters of its own: two rows with equal
+Only the noise is shared, uniform or normal numbers. Each row keeps its own parameters, so two rows with equal
 parameters get equal samples (common random numbers).
 """
 
@@ -17,10 +17,10 @@ from mviz_lightning.engine.generators import default_generator
 aten = torch.ops.aten
 
 FUSED = ("_scaled_dot_product", "_flash_attention", "_efficient_attention", "_cudnn_rnn", "miopen_rnn")
-"""Beginnings of the names of operations that draw noise inside of a kernel, where no one row can be drawn."""
+"""Beginnings of the names of operations that draw noise inside a kernel, where it cannot be drawn for one row."""
 
 INACTIVE = {"dropout_p": (0, 0.0), "dropout": (0, 0.0), "p": (0, 0.0), "train": (False,), "training": (False,)}
-"""Arguments with which an operation that can draw does not."""
+"""Name of an argument -> the values with which an operation that can draw does not."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Rows:
     Attributes:
         axis: The dimension.
         count: Number of rows.
-        each: Number of entries of this dimension that each row has, next to one another.
+        each: Number of adjacent entries of this dimension that belong to each row.
     """
 
     axis: int
@@ -128,7 +128,7 @@ class Rows:
         Args:
             tensor: A tensor that is broadcast to ``rank`` dimensions.
             row: The row.
-            rank: Number of dimensions in which the rows lie in this axis.
+            rank: Number of dimensions of the shape in which :attr:`axis` is counted.
         """
         axis = self.axis - (rank - tensor.dim())
         whole = axis < 0 or tensor.shape[axis] != self.count * self.each
@@ -174,13 +174,13 @@ def _made(draw: Draw, rows: Rows) -> Tensor:
 
 
 def _of_first_row(draw: Draw, rows: Rows) -> Tensor:
-    """Draw for the first row with an operation that reads nothing of its tensor but the shape."""
+    """Draw for the first row with an operation that reads only the shape of its tensor."""
     first = rows.first(draw.named["self"]).clone()
     return draw.into_written(rows.spread(draw.changed({"self": first}).run()))
 
 
 def _row_by_row(draw: Draw, rows: Rows) -> Any:
-    """Run an operation once for each row, each time from the same state of the generator: slow, and right for all."""
+    """Run an operation once for each row, from the same state of the generator: slow, but right for all operations."""
     generator, found = draw.generator or default_generator(draw.device), []
     if generator is None:
         return draw.run()
@@ -189,7 +189,7 @@ def _row_by_row(draw: Draw, rows: Rows) -> Any:
         generator.set_state(start)
         own = {name: rows.part(tensor, row, rank) for name, tensor in draw.tensors.items()}
         found.append(draw.changed(own).run())
-    # What each row took of the generator depends on its parameters; what follows must not.
+    # How many numbers each row takes from the generator depends on its parameters; later draws must not depend on them.
     generator.set_state(start)
     torch.rand((), generator=generator, device=draw.device)
     return _joined(found, rows.axis) if draw.written is None else draw.written
@@ -226,7 +226,7 @@ def _normal(draw: Draw, rows: Rows) -> Tensor:
 
 
 def _multinomial(draw: Draw, rows: Rows) -> Tensor:
-    """Sample categories: with the inverse of the distribution function, or as the first of exponential times."""
+    """Sample categories: by the inverse of the distribution function, or as the first of exponential times."""
     weights, count = draw.named["self"], int(draw.named["num_samples"])
     if weights.dim() == 1:
         alone: Tensor = draw.run()
@@ -238,7 +238,7 @@ def _multinomial(draw: Draw, rows: Rows) -> Tensor:
         noise = torch.rand((len(one), count), generator=draw.generator, dtype=weights.dtype, device=weights.device)
         found: Tensor = torch.searchsorted(below, rows.spread(noise) * below[:, -1:], right=True)
         last = (weights > 0).long().mul(torch.arange(1, weights.shape[1] + 1, device=weights.device)).amax(1) - 1
-        kept: Tensor = torch.minimum(found, last[:, None])  # rounding may lead past the last category that can occur
+        kept: Tensor = torch.minimum(found, last[:, None])  # rounding may lead past the last possible category
         return kept
     times = torch.empty_like(one).exponential_(generator=draw.generator)
     first: Tensor = (weights / rows.spread(times)).topk(count, 1).indices
@@ -246,7 +246,7 @@ def _multinomial(draw: Draw, rows: Rows) -> Tensor:
 
 
 def _dropout(draw: Draw, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Drop the same entries of every row, as ``native_dropout`` and ``_fused_dropout`` do, whose ``p`` differs."""
+    """Drop the same entries in every row; ``native_dropout`` drops a share ``p``, ``_fused_dropout`` keeps it."""
     given: Tensor = next(iter(draw.tensors.values()))
     name = next(iter(draw.tensors))
     kept = rows.spread(draw.changed({name: torch.ones_like(rows.first(given))}).run()[1])
@@ -263,12 +263,12 @@ _DRAWINGS: Mapping[str, Drawing] = {
     "native_dropout": _dropout,
     "_fused_dropout": _dropout,
 }
-"""Name of an operation with parameters of its own in every row -> how it is drawn; all others are run row by row."""
+"""Name of an operation whose parameters may differ by row -> how it is drawn; all others run row by row."""
 
 
 @cache
 def _can_draw(func: Any) -> bool:
-    """Tell whether an operation can draw random numbers: not all of those with a generator are tagged."""
+    """Return whether an operation can draw random numbers: PyTorch tags it, or it takes a generator."""
     if torch.Tag.nondeterministic_seeded in func.tags:
         return not func._overloadpacket.__name__.endswith("_backward")
     return any(argument.name == "generator" for argument in func._schema.arguments)

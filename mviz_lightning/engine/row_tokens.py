@@ -59,7 +59,7 @@ class RowTokens:
 
 
 def entries_of(probe: Probe, modality: str, path: str, batch: Any, shape: torch.Size | None = None) -> Any:
-    """Return a leaf of a batch, of a text with placeholders as the model gets it: padded like the batch.
+    """Return a leaf of a batch; a leaf of a text with placeholders as the model gets it, padded like the batch.
 
     Args:
         probe: The examples.

@@ -1,4 +1,4 @@
-"""Rows whose logits the user's own step computed, read as a score of answers reads its own."""
+"""Rows whose logits the user's own step computed; a score of answers reads them like its own rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ class TextRows(Protocol):
 
 @dataclass(frozen=True)
 class SeenRows:
-    """Rows of a batch of which the user's own step computed the logits of every token.
+    """Rows of a batch for which the user's own step computed the logits of every token.
 
     Attributes:
         texts: Path of each leaf by token -> what each row holds of it, as far as the score reads it, ``(T,)`` each.
         ids: The ids of each row.
         found: ``(B, T, V)`` logits of the batch.
-        rows: ``(R,)`` long: the places of the rows in the batch.
-        starts: ``(R,)`` long: the places of their first tokens.
+        rows: ``(R,)`` long: the positions of the rows in the batch.
+        starts: ``(R,)`` long: the positions of their first tokens.
     """
 
     texts: Mapping[str, Sequence[Tensor]]
@@ -50,7 +50,7 @@ class SeenRows:
 
     @classmethod
     def of(cls, examples: Probe, found: Tensor, rows: Tensor, starts: Tensor) -> "SeenRows":
-        """Return the rows that some examples are copies of; the other arguments as above.
+        """Return the rows that some examples are copies of; the other arguments are the attributes of the same name.
 
         Raises:
             ValueError: The texts hold no placeholders.

@@ -1,4 +1,4 @@
-"""Rows of one shape, evaluated together, so that nothing is padded that the user's own batches do not pad."""
+"""Evaluate rows of one shape together, so that nothing is padded that the user's own batches do not pad."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ def in_buckets(shapes: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
 
     Args:
         shapes: ``(R, M)`` long: the number of the shape of each modality of each row.
-        run: Takes the ``(B,)`` places of rows of one shape and returns their ``(B, ...)`` results.
+        run: Takes the ``(B,)`` numbers of rows of one shape and returns their ``(B, ...)`` results.
 
     Returns:
         ``(R, ...)`` results in the order of the rows.
@@ -25,7 +25,7 @@ def in_buckets(shapes: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def buckets(shapes: Tensor) -> list[Tensor]:
-    """Return, for each shape among ``(R, M)`` rows, the ``(B,)`` places of the rows that have it, in their order."""
+    """Return, for each shape among ``(R, M)`` rows, the ``(B,)`` numbers of the rows that have it, in their order."""
     numbers = torch.unique(shapes, dim=0, return_inverse=True)[1]
     return list(numbers.argsort(stable=True).split(numbers.bincount().tolist()))
 

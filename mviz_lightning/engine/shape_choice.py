@@ -1,7 +1,7 @@
-"""Whether examples of different shapes are all padded to the largest, or evaluated in the shapes of the user's batches.
+"""Choose whether examples of different shapes are padded to the largest, or evaluated as the user's batches pad them.
 
-Padding is cheaper: rows of all shapes fit into one forward. It is harmless where the model ignores padding, and wrong
-where it does not: a recurrent network that was trained on whole sequences reads its last step there.
+Padding is cheaper: rows of all shapes fit into one forward. It is harmless if the model ignores padding, and wrong
+otherwise: a recurrent network that was trained on sequences without padding would read its last step from the padding.
 """
 
 import math
@@ -19,7 +19,7 @@ from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import describe_error, warn_user
 
 PADDED_EXAMPLES, WHOLE_EXAMPLES = 12, 4
-"""Largest numbers of compared examples: of those that were padded, and of those that are as large as the largest."""
+"""Largest numbers of compared examples: of padded ones, and of those that are as large as the largest."""
 
 SHARDED = "each process holds a part of the weights, so all must run equally many forwards"
 """Why examples of several shapes stay padded where weights are sharded."""
@@ -48,14 +48,14 @@ class _Comparison:
 
 @dataclass
 class ShapeChoice:
-    """Decides, at every run, whether examples are padded to the largest; they stay in their own shapes for good."""
+    """Decides at every run whether examples are padded to the largest; once unpadded, they stay so for good."""
 
     _refused: bool = False
 
     def of(self, evaluator: Evaluator, probe: Probe, ranks: Ranks) -> tuple[Probe, str]:
-        """Return the probe in the shapes in which it is to be evaluated, and a line that says so if it changed.
+        """Return the probe in the shapes in which it is evaluated, and a line about the change; empty if there is none.
 
-        Whether padding matters may show only once a model has learned, so a few examples are compared at every run. All
+        Padding may begin to matter only once a model has learned, so a few examples are compared at every run. All
         processes decide alike.
 
         Args:
@@ -82,7 +82,7 @@ class ShapeChoice:
 
 
 def compared_examples(probe: Probe) -> Tensor:
-    """Return some examples that were padded, from little to much, and some that were not."""
+    """Return some padded examples, from little to much padding, and some that are not padded."""
     missing = torch.zeros(probe.size)
     for path, bounds in probe.padded.items():
         whole = torch.tensor(probe.leaves[path].shape[1:])
@@ -102,7 +102,7 @@ def _compare(evaluator: Evaluator, probe: Probe, examples: Tensor) -> _Compariso
     aligned = Query.aligned(examples, len(probe.schema.names))
     expected, failure = _attempt(evaluator, own, aligned)
     if expected is None:
-        evaluator.plain(probe, aligned)  # where the model fails on any rows, this run fails, and nothing is decided
+        evaluator.plain(probe, aligned)  # if the model fails on any rows, this run fails, and nothing is decided
         return _Comparison(math.nan, 0.0, failure)
     padded, _ = _attempt(evaluator, probe, aligned)
     size = math.inf if padded is None else deviation(expected, padded)
@@ -124,7 +124,7 @@ def _attempt(evaluator: Evaluator, probe: Probe, query: Query) -> tuple[Tensor |
 
 
 def _recombined(aligned: Query) -> Query:
-    """Return rows in which the modalities come from different examples, of different shapes where they can."""
+    """Return rows whose modalities come from different examples, if possible of different shapes."""
     count, modalities = aligned.sources.shape
     return Query(torch.stack([column.roll(m * (count // modalities)) for m, column in enumerate(aligned.sources.T)], 1))
 

@@ -1,4 +1,4 @@
-"""Forwards of a model whose weights are divided among processes: all run equally many, also when one fails."""
+"""Forwards of a model whose weights are divided among processes: all run equally many, also if one fails."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,12 +15,12 @@ T = TypeVar("T")
 
 @dataclass
 class ShardedForwards:
-    """Runs forwards on all processes together; one that fails on any process fails on all.
+    """Runs forwards on all processes together; a forward that fails on any process fails on all.
 
     A forward of FSDP2 gathers the weights of one part after the other, and each gathering waits for all processes. A
-    process whose forward fails, for want of memory above all, takes part in the gatherings that the others still wait
-    for. Layers that are divided themselves (tensor parallelism) exchange activations, in which it cannot take part:
-    there the others end at the timeout of the process group.
+    process whose forward fails, mostly for lack of memory, takes part in the gatherings that the others still wait for.
+    Tensor parallelism divides single layers, which exchange activations. A failed process cannot take part in that
+    exchange, so the others end at the timeout of the process group.
     """
 
     _order: list[nn.Module] = field(default_factory=list)
@@ -30,7 +30,7 @@ class ShardedForwards:
 
         Args:
             module: The model; all processes must call this.
-            forward: Runs it, as often on each process.
+            forward: Runs it, equally often on each process.
 
         Raises:
             Exception: The forward failed, here or elsewhere, as of :meth:`Ranks.raise_on_all_ranks`.
@@ -46,7 +46,7 @@ class ShardedForwards:
 
     @contextmanager
     def _gathered_by_all(self, parts: list[nn.Module]) -> Iterator[None]:
-        """Gather, where the block fails, the parts that the same forward gathers on the other processes."""
+        """If the block fails, gather the parts that the same forward gathers on the other processes."""
         entered: list[nn.Module] = []
         hooks = [part.register_forward_pre_hook(lambda part, _: entered.append(part)) for part in parts]
         try:
@@ -63,8 +63,8 @@ class ShardedForwards:
 
 
 def _shard_again(part: nn.Module) -> None:
-    """Bring a part into the state before any forward: some processes finished the one that failed, others did not."""
-    with suppress(Exception):  # only the outermost part takes this; it is new in torch 2.13
+    """Bring a part into the state before any forward: some processes finished the failed forward, others did not."""
+    with suppress(Exception):  # only the outermost part has this method, which is new in torch 2.13
         _call(part, "reset_iter_state")
     _call(part, "reshard")
 

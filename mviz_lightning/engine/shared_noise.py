@@ -1,7 +1,7 @@
 """Call a model that draws random numbers so that every row of a forward gets the same noise (common random numbers).
 
 The outputs of a row are then a function of this row and of the seed alone, whatever other rows, chunks and replayed
-encodings there are. What a modality changes in them is what it changes at fixed noise (Glasserman & Yao 1992).
+encodings there are. The effect of a modality on them is its effect at fixed noise (Glasserman & Yao 1992).
 """
 
 import zlib
@@ -25,22 +25,22 @@ from mviz_lightning.engine.row_noise import Draw, Rows, shared_by_rows
 from mviz_lightning.engine.shape_buckets import alike
 
 LEARNED_ROWS = (6, 4)
-"""Rows of the two forwards that show where the rows lie in each noise: a dimension of 6 and of 4, or multiples."""
+"""Rows of the two forwards that show where the rows are in each noise: in a dimension of 6 and of 4, or multiples."""
 
 DrawKey: TypeAlias = tuple[tuple[str, int], int]
-"""A call of a submodule, ``("encoder", 0)``, ``("", 0)`` outside all of them, and the number of the draw in it."""
+"""A call of a submodule, ``("encoder", 0)``, or ``("", 0)`` outside all of them; and the number of the draw in it."""
 
 
 @dataclass(frozen=True)
 class NoiseLayout:
-    """Where the rows lie in what a forward draws.
+    """Where the rows are in the noise that a forward draws.
 
     Attributes:
-        axes: Draw -> the dimension of its noise along which the rows lie, and how many entries each row has; None where
+        axes: Draw -> the dimension of its noise that holds the rows, and the number of entries of each row; None where
             the noise belongs to no row, that of weights for example.
-        calls: Name of a submodule -> its calls for one row, of one that is called for each row by itself.
-        draws: Call of a submodule -> its draws for one row, of one that draws for each row by itself.
-        fused: Whether some noise is drawn inside of a kernel, which another one has to replace.
+        calls: Name of a submodule that is called for each row separately -> its calls for one row.
+        draws: Call of a submodule that draws for each row separately -> its draws for one row.
+        fused: Whether some noise is drawn inside a kernel, which has to be replaced.
     """
 
     axes: Mapping[DrawKey, tuple[int, int] | None] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class NoiseLayout:
         return call, ordinal % self.draws.get(call, ordinal + 1)
 
     def rows(self, key: DrawKey, shape: tuple[int, ...], count: int) -> Rows | None:
-        """Return where ``count`` rows lie in a noise of this shape; None where it belongs to no row."""
+        """Return where ``count`` rows are in a noise of this shape; None where it belongs to no row."""
         usual = (0, 1) if shape and shape[0] == count else None
         found = self.axes.get(key, usual)
         if found is None or len(shape) <= found[0] or shape[found[0]] != count * found[1]:
@@ -67,12 +67,12 @@ class NoiseLayout:
 
 @dataclass(frozen=True)
 class SharedNoise:
-    """A call of the model in which every row gets the same noise; nothing is left of it in the generators.
+    """A call of the model in which every row gets the same noise; the generators are seeded again after it.
 
     Attributes:
         predict: Calls the model.
-        probe: Some examples, whose batches tell the number of rows.
-        layout: Where the rows lie in what a forward draws.
+        probe: Some examples; their schema gives the number of rows of a batch.
+        layout: Where the rows are in the noise that a forward draws.
     """
 
     predict: Predict
@@ -111,7 +111,7 @@ class SharedNoise:
 
 
 def shares_noise(call: Any) -> bool:
-    """Tell whether a call, or the call that it reads, shares the noise: whether the model was seen to draw."""
+    """Return whether a call, or a call inside it, shares the noise: the model was then observed to draw."""
     while not isinstance(call, SharedNoise):
         if not hasattr(call, "predict"):
             return False
@@ -146,14 +146,14 @@ class _Frames:
         name = self._names.get(id(module), type(module).__name__)
         self._open.append(call := self.layout.numbered(name, self.calls[name]))
         self.calls[name] += 1
-        self.draws[call] = 0  # calls for other rows draw what the call for the first one does
+        self.draws[call] = 0  # calls for other rows draw the same as the call for the first one
 
     def _leave(self, *_: Any) -> None:
         if self._open:
             self._open.pop()
 
     def next_draw(self) -> DrawKey:
-        """Return the key of the draw that comes now."""
+        """Return the key of the next draw."""
         call = self._open[-1] if self._open else ("", 0)
         self.draws[call] += 1
         return self.layout.key(call, self.draws[call] - 1)
@@ -162,7 +162,7 @@ class _Frames:
 class _NoiseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs random operations with the same noise for every row.
 
-    Each draw has a seed of its own, made of where in the model it stands: what a replayed submodule does not draw
+    Each draw has its own seed, made from its position in the model. So a replayed submodule, which draws nothing,
     changes no other draw.
     """
 
@@ -215,7 +215,7 @@ class _Drawn:
 def _drawn_by(predict: Predict, module: nn.Module, probe: Probe, rows: int, device: torch.device) -> _Drawn:
     batch = probe.batch(alike(probe, rows).sources, {}, device)
     drawn = _Drawn(_Frames(module, NoiseLayout()))
-    # No shape that is learned here has as many rows as this.
+    # With -1 rows, no shape that is learned here counts as having rows.
     with drawn.frames.followed(), _NoiseMode(drawn.frames, 0, -1, drawn.note):
         predict(module, batch)
     return drawn
@@ -229,7 +229,7 @@ def _layout(large: _Drawn, small: _Drawn) -> NoiseLayout:
 
 
 def _for_one_row(large: Mapping[Any, int], small: Mapping[Any, int]) -> dict[Any, int]:
-    """Return how often each thing happened for one row, of those that happen for each row by itself."""
+    """Return how often each thing happens for one row, for things that happen for each row separately."""
     many, few = LEARNED_ROWS
     ratios = {key: (count, small.get(key, 0)) for key, count in large.items()}
     return {key: a // many for key, (a, b) in ratios.items() if a and a % many == 0 and a * few == b * many}

@@ -1,4 +1,4 @@
-"""Notice what evaluations of a model change that is not put back: global variables, large data, large weights."""
+"""Notice changes by evaluations of a model that are not put back: global variables, large data, large weights."""
 
 import zlib
 from array import array
@@ -32,7 +32,7 @@ from mviz_lightning.engine.tensor_copies import INTEGERS, LARGEST_WEIGHTS, Tenso
 from mviz_lightning.engine.write_guard import storage_address
 
 Digest: TypeAlias = dict[str, tuple[Hashable, Any]]
-"""Name of what can change -> its content, and the objects of the content, whose identities must stay theirs."""
+"""Name of what can change -> its content, and the objects in it: held so that their identities stay unique."""
 
 
 class SideEffects:
@@ -53,8 +53,8 @@ class SideEffects:
         Args:
             module: The user's model.
             others: What is called beside it, a function ``predict`` for example.
-            closely: Whether a digest before and after tells what was changed; without it, only versions of large
-                weights do.
+            closely: Whether digests before and after are compared; otherwise only versions of large weights show
+                changes.
         """
         before = _digest(module, *others) if closely else {}
         try:
@@ -74,8 +74,8 @@ class SideEffects:
 def digest(module: nn.Module, *others: Any) -> Digest:
     """Return the contents of what evaluations may change and isolation does not put back.
 
-    That is global variables that the user's own code names; attributes that are too large to be copied; and weights, if
-    all together are too large. Files and the memory of other processes are not seen.
+    These are global variables that the user's own code names; attributes that are too large to be copied; and weights,
+    if all together are too large. Changes in files and in the memory of other processes are not noticed.
     """
     attributes, weights = _large_attributes(module), _large_weights(module)
     large = {name: _content([value, *_entries(value)]) for name, value in attributes.items()}
@@ -84,7 +84,7 @@ def digest(module: nn.Module, *others: Any) -> Digest:
 
 
 def _digest(module: nn.Module, *others: Any) -> Digest:
-    """Return a digest; an empty one where objects of the user's raise at whatever is done to them."""
+    """Return a digest; an empty one if objects of the user's raise an error when they are read."""
     try:
         return {"": ((), ())} | digest(module, *others)
     except Exception:
@@ -191,7 +191,7 @@ def _tensor_bits(tensor: Tensor) -> list[Any]:
 
 
 def sum_of_bits(plain: Tensor) -> int:
-    """Return the sum of a flat tensor's bits as integers, taken where it lies: weights of a GPU may be gigabytes."""
+    """Return the sum of a flat tensor's bits as integers, computed on its device: weights of a GPU may be gigabytes."""
     return int(plain.view(INTEGERS.get(plain.element_size(), torch.uint8)).sum(dtype=torch.int64))
 
 

@@ -36,7 +36,7 @@ MACHINERY = frozenset(vars(nn.Module()))
 """Attributes that every module has: mode, hooks, parameters, buffers and submodules."""
 
 REGISTRIES = frozenset(name for name, held in vars(nn.Module()).items() if isinstance(held, dict)) - {"_buffers"}
-"""Those that hold parameters, submodules and hooks by name."""
+"""The attributes among these that hold parameters, submodules and hooks by name."""
 
 LARGEST_STATE = 10_000
 """Largest number of entries of a container whose entries are restored too.
@@ -46,11 +46,11 @@ A larger container holds data, a replay buffer for example, and no state.
 
 
 def ignore(*_: Any, **__: Any) -> None:
-    """Do nothing; stands in for a method that is muted, and restores what cannot change."""
+    """Do nothing: replaces a method that is muted, and restores what cannot change."""
 
 
 def restore_all(restores: list[Restore]) -> None:
-    """Call all of them, even if one fails, and take those that worked off the list; then raise the first error."""
+    """Call all of them, even if one fails, and remove those that worked from the list; then raise the first error."""
     failures: list[Exception] = []
     for restore in [*restores]:
         try:
@@ -64,13 +64,13 @@ def restore_all(restores: list[Restore]) -> None:
 
 
 def restore_at_exit(stack: ExitStack, restores: list[Restore]) -> None:
-    """Call all of them when a stack is left; what fails or is interrupted then is tried once more."""
+    """Call all of them when a stack is left; one that fails or is interrupted is tried once more."""
     for _ in range(2):
         stack.callback(restore_all, restores)
 
 
 def hide_gradient(parameter: nn.Parameter) -> Restore:
-    """Remove a parameter's gradient and return how to restore it: a backward pass would add to it in place."""
+    """Remove a parameter's gradient, to which a backward pass would add in place; return how to restore it."""
     gradient, required, content = parameter.grad, parameter.requires_grad, parameter.data
     parameter.grad = None
 
@@ -85,9 +85,9 @@ def hide_gradient(parameter: nn.Parameter) -> Restore:
 
 
 def snapshot_module(module: nn.Module) -> Restore:
-    """Return how to restore a module's attributes: mode, class, which parameters, buffers and hooks it has.
+    """Return how to restore a module's attributes: mode, class, and which parameters, buffers and hooks it has.
 
-    The content of what it holds is restored elsewhere.
+    The contents of these are restored elsewhere.
     """
     attributes, kind, training = vars(module), type(module), module.training
     restore_attributes, buffers = snapshot_attributes(attributes), dict(module._buffers.items())
@@ -110,7 +110,7 @@ def snapshot_module(module: nn.Module) -> Restore:
 
 
 def snapshot_attributes(attributes: dict[str, Any]) -> Restore:
-    """Return how to restore the ``vars()`` of an object, which is never without its attributes on the way."""
+    """Return how to restore the ``vars()`` of an object; during this, it is never without its attributes."""
     kept = dict(attributes)
 
     def restore() -> None:
@@ -137,7 +137,7 @@ def snapshot_contents(values: Iterable[Any]) -> list[Restore]:
 
 
 def can_snapshot(value: Any) -> bool:
-    """Tell whether a value can change in place; a proxy raises at the question once its object is gone."""
+    """Return whether a value can change in place; not proxies, which raise once their object is gone."""
     return type(value) not in ProxyTypes and isinstance(value, SNAPSHOT_TYPES)
 
 
@@ -159,7 +159,7 @@ def snapshot_content(value: Any) -> Restore:
 
 
 def _snapshot_state(value: Any) -> Restore:
-    """Return how to restore the bytes of a ``bytearray``, or where a generator of random numbers stands."""
+    """Return how to restore the bytes of a ``bytearray``, or the state of a generator of random numbers."""
     if isinstance(value, bytearray):
         return partial(value.__setitem__, slice(None), bytes(value))
     if isinstance(value, torch.Generator):
@@ -179,12 +179,12 @@ def snapshot_tensor(tensor: Tensor) -> Restore:
     content = tensor.detach().clone()
 
     def restore() -> None:
-        # Only if it changed: an autograd graph may hold the tensor and checks its version.
+        # Only if it changed: an autograd graph may hold the tensor and check its version.
         if tensor.shape != content.shape:
             tensor.data = content
         elif tensor.layout != torch.strided or not torch.equal(tensor, content):
             with torch.inference_mode(tensor.is_inference()), torch.no_grad():
-                tensor.copy_(content)  # not through detach(): of a sparse tensor that gives values of its own
+                tensor.copy_(content)  # not through detach(), which copies the values of a sparse tensor
 
     return restore
 
@@ -205,7 +205,7 @@ def _refill_buffers(module: nn.Module, buffers: dict[str, Any]) -> None:
 
 
 def _refill(mapping: dict[Any, Any], items: dict[Any, Any]) -> None:
-    """Restore a mapping if it changed, with the base class's methods: the user's own class may forbid changes."""
+    """Restore a mapping if it changed, with the base class's methods, since the user's own class may forbid changes."""
     if not (mapping or items) or _same_entries(mapping, items):
         return
     base: Any = OrderedDict if isinstance(mapping, OrderedDict) else dict

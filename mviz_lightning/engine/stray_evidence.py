@@ -1,4 +1,4 @@
-"""Which modality a stray leaf describes, from the examples: whose padding it marks, whose steps it has, its name."""
+"""Find the modality that a stray leaf describes, from the examples: by its padding, its number of steps, its name."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -11,19 +11,19 @@ from mviz_lightning.batch.padding import marks_padding
 from mviz_lightning.batch.probe import Probe
 
 GENERAL = frozenset({"batch", "data", "features", "ids", "input", "inputs", "leaf", "mask", "value", "values", "x"})
-"""Words in paths that say nothing of the modality."""
+"""Words in paths that do not point to a modality."""
 
 
 def described_modality(probe: Probe, path: str, candidates: Sequence[str]) -> tuple[str, str] | None:
-    """Return the modality that a leaf describes, and the fact that shows it; None if no fact singles one out.
+    """Return the modality that a leaf describes, and the fact that shows it; None if no fact points to a single one.
 
     Facts, the surest first: the leaf marks or counts the padding of one modality, whatever it acts with; it has as many
-    steps as one of the candidates; it has its name.
+    steps as one of the candidates; it has the name of one of them.
 
     Args:
         probe: Some examples.
         path: Path of the leaf.
-        candidates: Names of the modalities that it may act with; if it is one, only the padding counts.
+        candidates: Names of the modalities that it may act with; if there is only one, only the padding counts.
     """
     names, several = probe.schema.names, candidates if len(candidates) > 1 else ()
     facts: list[tuple[Callable[[Probe, str, str], bool], Sequence[str], str]] = [
@@ -48,7 +48,7 @@ def _marks_padding(probe: Probe, path: str, name: str) -> bool:
 
 
 def _counts_steps(probe: Probe, path: str, name: str) -> bool:
-    """Tell whether a leaf holds, for each example, after how many entries the padding begins."""
+    """Return whether a leaf holds, for each example, the number of entries before the padding."""
     steps, counts = _steps(probe, name), _integers(probe, path)
     if steps is None or counts is None or counts[:1].numel() != 1:
         return False
@@ -59,7 +59,7 @@ def _counts_steps(probe: Probe, path: str, name: str) -> bool:
 
 
 def _has_steps(probe: Probe, path: str, name: str) -> bool:
-    """Tell whether a leaf of integers has an entry for each step of the values: a mask, token types, positions."""
+    """Return whether a leaf of integers has an entry for each step of the values: a mask, token types, positions."""
     steps, leaf = _steps(probe, name), _integers(probe, path)
     if steps is None or leaf is None or leaf.dim() < 2 or steps.shape[1] < 2:
         return False
@@ -75,7 +75,7 @@ def _words(path: str) -> set[str]:
 
 
 def _steps(probe: Probe, name: str) -> Tensor | None:
-    """Return values that are a sequence, ``(N, T, ...)``; None where they are a table or no tensor."""
+    """Return values that are a sequence, ``(N, T, ...)``; None where they are a table or not a tensor."""
     leaf = probe.leaves[probe.schema.values[name][0]]
     sequence = isinstance(leaf, Tensor) and (leaf.dim() > 2 or (leaf.dim() == 2 and not leaf.is_floating_point()))
     return leaf if sequence else None

@@ -21,14 +21,15 @@ def warn_of_stray_leaves(
 ) -> None:
     """Warn if leaves that belong to no modality change the outputs when they are swapped among examples.
 
-    If the labels do, the outputs may be the loss: no modality is proposed for them, but another output.
+    If the labels change them, the outputs may be the loss: the warning then proposes another output, and no modality.
 
     Args:
         evaluator: Runs the model.
         probe: Some examples.
         outputs: ``(R, C)`` outputs of :func:`trial_rows`, not recombined.
         call: The call of the model, with what it returned.
-        named: What was warned of before and is not named again; leaves that are named now are added.
+        named: Modalities and leaves that earlier warnings named; they are left out here, and newly named ones are
+        added.
     """
     told = set() if named is None else named
     found = [path for path in probe.schema.unowned if leaf_matters(evaluator, probe, path, outputs)]
@@ -42,7 +43,7 @@ def warn_of_stray_leaves(
 
 
 def _target_message(evaluator: Evaluator, probe: Probe, call: ModelCall) -> str:
-    """Return the warning of scores that depend on the labels, with the output to read instead, if there is one."""
+    """Return the warning about scores that depend on the labels, with the output to read instead, if there is one."""
     output = _output_without(evaluator, probe, call, str(probe.schema.target))
     advice = call.remedy(output) if output else "Return the scores from predict=, a function (module, batch) -> scores."
     return (
@@ -52,10 +53,11 @@ def _target_message(evaluator: Evaluator, probe: Probe, call: ModelCall) -> str:
 
 
 def _output_without(evaluator: Evaluator, probe: Probe, call: ModelCall, path: str) -> str:
-    """Return the code of the first other output, one row per example, that a leaf does not change; else nothing."""
+    """Return the code of the first other output, one row per example, that a leaf does not change; else ``""``."""
     for output in call.outputs.rows:
         picked = replace(evaluator, predict=output.of(call.predict))
-        # Where weights are sharded, all processes must run equally many forwards: the first is taken untried.
+        # Where weights are sharded, all processes must run equally many forwards: the first output is taken without a
+        # trial.
         if evaluator.sharded or not leaf_matters(
             picked, probe, path, evaluate_as_computed(picked, probe, trial_rows(probe))
         ):
@@ -64,7 +66,7 @@ def _output_without(evaluator: Evaluator, probe: Probe, call: ModelCall, path: s
 
 
 def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) -> str:
-    """Return the warning, with the ``modalities=`` in which every stray leaf travels with the modality it acts with."""
+    """Return the warning, with the ``modalities=`` in which every stray leaf belongs to the modality it acts with."""
     schema, found = probe.schema, trace_forward(evaluator, probe)
     written = {schema.written(path): path for path in strays}
     partners = {name: interacting_modalities(found, schema, path) for name, path in written.items()}
@@ -90,5 +92,5 @@ def _stray_message(evaluator: Evaluator, probe: Probe, strays: Sequence[str]) ->
 
 
 def _given(owners: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return modality -> the further paths that it gets."""
+    """Return modality -> the paths that it gets in addition."""
     return {name: [path for path, owner in owners.items() if owner == name] for name in owners.values()}

@@ -1,4 +1,4 @@
-"""Models whose ``forward`` is not written, because their steps call a submodule: which one can be called."""
+"""Models without a ``forward`` of their own, whose steps call a submodule: find the one that can be called."""
 
 from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
@@ -11,11 +11,11 @@ from mviz_lightning.engine.forward_arguments import candidate_calls
 from mviz_lightning.engine.model_call import ModelCall
 
 Try = Callable[[ModelCall], ModelCall | None]
-"""Tries a call: returns it with what it returned, or None if that holds no scores."""
+"""Tries a call: returns it with what it returned, or None if that contains no scores."""
 
 
 def has_forward(module: nn.Module) -> bool:
-    """Tell whether the user wrote a ``forward``: torch's own only raises, and Lightning's own calls torch's."""
+    """Return whether the user wrote a ``forward``: torch's own only raises, and Lightning's own calls torch's."""
     return getattr(module.forward, "__qualname__", "") not in ("_forward_unimplemented", "LightningModule.forward")
 
 
@@ -24,14 +24,14 @@ def child_calls(
 ) -> Iterator[ModelCall]:
     """Yield the first call that works of each child that returns scores.
 
-    A child without parameters is no model: a loss or a distance also accepts two modalities.
+    A child without parameters is not a model: a loss or a distance also accepts two modalities.
 
     Args:
         module: The model.
-        schema: Where the modalities live in the batch.
+        schema: Where the modalities are in the batch.
         attempt: Tries a call.
-        called: Names of the submodules that, in the user's own step, may stand for the model; None where that is not
-            known.
+        called: Names of the submodules that may replace the model, judging by the user's own step; None where they are
+            not known.
     """
     for name, child in module.named_children():
         may_be = any(True for _ in child.parameters()) and (called is None or name in called)

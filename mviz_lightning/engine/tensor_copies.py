@@ -1,4 +1,4 @@
-"""Copies of tensors that an evaluation may write, each taken once and kept while the tensor stays as it is."""
+"""Copies of tensors that an evaluation may write; each is taken once and kept until the tensor changes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,10 +12,10 @@ from mviz_lightning.engine.snapshots import restore_all, restore_at_exit
 from mviz_lightning.engine.write_guard import WriteGuard
 
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Bytes of an element -> type of integers of that size, which compare NaN and the sign of zero as all other bits."""
+"""Bytes of an element -> integer type of that size; as integers, NaN and the sign of zero compare like other bits."""
 
 LARGEST_WEIGHTS = 2**26
-"""Size in bytes of all weights up to which they are copied as buffers are: a small part of what a training takes."""
+"""Largest size of all weights together, in bytes, at which they are copied like buffers: little beside a training."""
 
 _KEPT: ContextVar["TensorCopies | None"] = ContextVar("_KEPT", default=None)
 """The copies that several evaluations share."""
@@ -24,11 +24,11 @@ _KEPT: ContextVar["TensorCopies | None"] = ContextVar("_KEPT", default=None)
 class TensorCopies:
     """Copies of tensors, to put them back after an evaluation; several evaluations share them.
 
-    A tensor is copied again only when its version counter has moved since. ``tensor.data`` and NumPy write without
-    moving it. Therefore contents are compared too: at the end of the first evaluation, and when the copies are dropped;
-    of a tensor that was written so, after every evaluation.
+    A tensor is copied again only if its version counter has changed since. ``tensor.data`` and NumPy write without
+    changing the counter. Therefore contents are compared too: at the end of the first evaluation, and when the copies
+    are dropped; for a tensor that was written like this, after every evaluation.
 
-    Weights of more than ``LARGEST_WEIGHTS`` are not copied, but those that the first of these evaluations wrote.
+    Weights of more than ``LARGEST_WEIGHTS`` are not copied, except those that the first of these evaluations wrote.
 
     Attributes:
         lost: Names of weights that a later evaluation wrote: they could not be put back.
@@ -42,12 +42,12 @@ class TensorCopies:
 
     @classmethod
     def shared(cls) -> "TensorCopies":
-        """Return those that the evaluations share that run now; new ones if they share none."""
+        """Return the copies that the running evaluations share; new ones if they share none."""
         return _KEPT.get() or cls()
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Let all evaluations inside the block share these copies; nothing may train there."""
+        """Let all evaluations inside the block share these copies; no training may run inside it."""
         if _KEPT.get() is not None:
             yield
             return
@@ -64,7 +64,7 @@ class TensorCopies:
         """Put tensors back after the block, also after an error.
 
         Args:
-            tensors: The tensors with their names; those of no storage of their own are ignored.
+            tensors: The tensors with their names; those without a storage of their own are ignored.
         """
         weights = [(name, tensor) for name, tensor in tensors if isinstance(tensor, nn.Parameter)]
         small = sum(weight.nbytes for _, weight in weights) <= LARGEST_WEIGHTS
@@ -77,7 +77,7 @@ class TensorCopies:
             yield
 
     def _copy_of(self, tensor: Tensor) -> "_Copy":
-        """Return a copy of a tensor; the one that is kept if it still holds."""
+        """Return a copy of a tensor; the one that is kept if it is still valid."""
         found = self._copies.get(id(tensor))
         if found is None or not found.holds:
             found = self._copies[id(tensor)] = _Copy(tensor)
@@ -85,7 +85,7 @@ class TensorCopies:
 
     @contextmanager
     def _spared(self, weights: Sequence[tuple[str, Tensor]]) -> Iterator[None]:
-        """Find out which of the weights that are not copied the block writes; put back what it is the first to try."""
+        """Find out which uncopied weights the block writes; put back those that are guarded for the first time."""
         known = [(name, weight, _version(weight)) for name, weight in weights if id(weight) in self._guarded]
         new = [(name, weight) for name, weight in weights if id(weight) not in self._guarded]
         try:
@@ -100,7 +100,7 @@ class TensorCopies:
 
     def _restore(self, copy: "_Copy") -> None:
         copy.restore()
-        self._copies[id(copy.tensor)] = copy  # an evaluation inside may have taken one of another content
+        self._copies[id(copy.tensor)] = copy  # an evaluation inside may have stored a copy of another content
 
     def _drop(self) -> None:
         copies, self._copies = self._copies.values(), {}
@@ -109,7 +109,7 @@ class TensorCopies:
 
 @contextmanager
 def _undone(weights: Sequence[tuple[str, Tensor]]) -> Iterator[WriteGuard]:
-    """Undo what operations of PyTorch write into weights; the guard names it after the block."""
+    """Undo what operations of PyTorch write into weights; after the block, the guard lists these weights."""
     guard = WriteGuard(weights)
     with ExitStack() as stack:
         restore_at_exit(stack, [guard.restore])
@@ -127,12 +127,12 @@ class _Copy:
 
     @property
     def holds(self) -> bool:
-        """Whether the content is that of the tensor, as far as its version tells."""
+        """Whether the content is still that of the tensor, judging by its version."""
         return not (self._freed or self._moved or self._written)
 
     @property
     def _freed(self) -> bool:
-        """Whether the storage is gone, as that of gathered weights that were sharded again."""
+        """Whether the storage is gone, as after gathered weights are sharded again."""
         return self.alias.untyped_storage().nbytes() < self.content.nbytes
 
     @property
@@ -144,7 +144,7 @@ class _Copy:
         return self._version is None or self._version != _version(self.tensor)
 
     def restore(self, *, compare: bool = False) -> None:
-        """Put the tensor back, whose version stays as it is: an autograd graph may hold it and checks that.
+        """Put the tensor back without changing its version: an autograd graph may hold it and check that.
 
         Args:
             compare: Whether to compare contents in any case.
@@ -167,7 +167,7 @@ class _Copy:
 
 
 def same_bits(one: Tensor, other: Tensor) -> bool:
-    """Tell whether two tensors of one type and shape hold the same bits."""
+    """Return whether two tensors of one type and shape hold the same bits."""
     kind = INTEGERS.get(one.element_size())
     if kind is None or one.dtype.is_complex or one.is_quantized or not one.is_contiguous():
         return torch.equal(one, other)
@@ -175,5 +175,5 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
 
 
 def _version(tensor: Tensor) -> int | None:
-    """Return a tensor's version; None of one that counts none."""
+    """Return a tensor's version; None if it counts none."""
     return None if tensor.is_inference() else tensor._version

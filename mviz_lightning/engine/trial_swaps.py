@@ -1,4 +1,4 @@
-"""Batches in which examples have leaves of other examples, and whether outputs change with that."""
+"""Batches in which examples have leaves of other examples, and a test whether outputs change with them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -26,10 +26,10 @@ def with_swapped(schema: BatchSchema, batch: Any, paths: Iterable[str]) -> Any:
 
 
 def changed(left: Any, right: Any, keys: tree.Keys) -> bool:
-    """Tell whether the tensor at some keys of two outputs differs in any bit."""
+    """Return whether the tensor at some keys of two outputs differs in any bit."""
     return differ(tree.get(left, keys), tree.get(right, keys))
 
 
 def differ(left: Tensor, right: Tensor) -> bool:
-    """Tell whether two tensors differ in any bit; NaN equals NaN."""
+    """Return whether two tensors differ in any bit; NaN equals NaN."""
     return left.shape != right.shape or not bool(((left == right) | (left.isnan() & right.isnan())).all())

@@ -12,22 +12,22 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class CollectiveInStep(Exception):  # noqa: N818 - it says what the step does, and is handled as a property of the step
+class CollectiveInStep(Exception):  # noqa: N818 - it describes the step, and is handled as a property of the step
     """The step exchanges tensors with other processes, which are not in the same step now."""
 
 
 class WriteGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Copies the content of a tensor before the first operation that writes it, and puts it back after the block.
 
-    Inside the block every operation of PyTorch is seen, so that ``p.data.copy_(average)``, which leaves the version
-    counter as it is, is undone like ``load_state_dict``. Tensors that nothing writes cost no memory. Not seen is what
-    writes past PyTorch: into ``p.detach().numpy()``, in another thread, by a kernel of the user's own.
+    Inside the block every operation of PyTorch is intercepted. So ``p.data.copy_(average)``, which does not change the
+    version counter, is undone like ``load_state_dict``. Tensors that nothing writes cost no memory. Writes outside
+    PyTorch are not noticed: into ``p.detach().numpy()``, in another thread, or by a kernel of the user's own.
 
     Args:
         tensors: The tensors with their names; those without a storage of their own are ignored.
 
     Attributes:
-        changed: After the block, the tensors that the block wrote, or that it gave other ``data``.
+        changed: After the block, the tensors that the block wrote, or whose ``data`` it replaced.
         written: Their names. Tensors named "" are left out.
     """
 
@@ -45,7 +45,7 @@ class WriteGuard(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run one operation; keep what it is about to write."""
+        """Run one operation; first copy what it writes."""
         if has_own_dispatch(types):
             return NotImplemented
         for tensor in _written_tensors(func, args, kwargs or {}):
@@ -99,7 +99,7 @@ def world_size() -> int:
 
 @dataclass
 class _Guarded:
-    """A tensor, an alias of its storage, and a copy of its content once something writes it."""
+    """A tensor, an alias of its storage, and a copy of its content if something has written it."""
 
     name: str
     tensor: Tensor
@@ -125,16 +125,17 @@ class _Guarded:
 
 
 def storage_address(tensor: Tensor) -> int:
-    """Return where a tensor's storage lies; 0 if it has none of its own."""
+    """Return the address of a tensor's storage; 0 if it has none of its own."""
     if tensor.layout != torch.strided or has_own_dispatch([type(tensor)]):
         return 0
     return tensor.untyped_storage().data_ptr()
 
 
 def has_own_dispatch(types: Iterable[type]) -> bool:
-    """Tell whether tensors are of a class that runs operations itself, sharded ones for example.
+    """Return whether tensors are of a class that runs operations itself, sharded ones for example.
 
-    Its inner operations come past the mode only if the mode leaves the outer one to it. Fake tensors hold nothing.
+    The mode must leave the outer operation to the class, so that the inner ones reach the mode. Fake tensors hold no
+    data.
     """
     plain = Tensor.__torch_dispatch__
     return any(

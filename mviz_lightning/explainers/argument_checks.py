@@ -16,7 +16,7 @@ def require_least(explainer: object, least: Mapping[str, int]) -> None:
 
 
 def are_positions(given: object) -> bool:
-    """Tell whether an argument is a list of one or more whole numbers from 0 on."""
+    """Return whether an argument is a list of one or more whole numbers from 0 on."""
     if not isinstance(given, Sequence) or isinstance(given, str):
         return False
     return bool(given) and all(isinstance(number, Integral) and int(number) >= 0 for number in given)

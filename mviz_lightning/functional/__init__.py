@@ -1,6 +1,6 @@
 """The estimators: pure functions of tensors, without a model. Knows: errors.
 
-What is listed here is public. Helpers stay private to the package and are imported from their modules.
+The names in ``__all__`` are public. Helpers are private to the package; import them from their modules.
 """
 
 from typing import TYPE_CHECKING
@@ -170,7 +170,7 @@ MOVED = {
     "strongest": "features.strongest_examples",
     "varies": "features.varies",
 }
-"""Old public name -> new place in this package; the old names go with the next release."""
+"""Old public name -> new name in this package. The next release removes the old names."""
 
 if not TYPE_CHECKING:  # type checkers then report names that do not exist
     __getattr__ = moved_names(__name__, {old: f"{__name__}.{new}" for old, new in MOVED.items()})

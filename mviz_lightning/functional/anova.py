@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 HALVES_AT_ONCE = 2**18
-"""Most entries of half-splits that are held at once, 2 MiB of float64: they stay in a CPU's cache."""
+"""Largest number of entries of half-splits in memory at once: 2 MiB of float64, which fit into a CPU's cache."""
 
 
 def half_splits(size: int, count: int, seed: int = 0) -> Tensor:
@@ -99,7 +99,7 @@ def split_components(grid: Tensor, splits: Tensor) -> Tensor:
         ``(..., 3)``: V_1, V_2 and V_12, averaged over splits and orientations.
     """
     both = _both_ways(splits)
-    # Two at least: of a single sum, PyTorch's threads would each add a part, in an order of their own.
+    # At least 2: PyTorch splits a single sum over threads, which makes the order of additions depend on their number.
     size = max(2, HALVES_AT_ONCE * grid.shape[-2] ** 2 // max(1, grid.numel() * splits.shape[-1] ** 2))
     found = [two_way_components(_halves(grid, part)) for part in torch.split(both, size)]
     return torch.cat(found, -2).mean(-2)
@@ -108,11 +108,11 @@ def split_components(grid: Tensor, splits: Tensor) -> Tensor:
 def split_components_without_each(grid: Tensor, splits: Tensor) -> Tensor:
     """Return the components of :func:`split_components` of a group without each of its examples.
 
-    An example leaves the half that it is in; splits that leave it out stay as they are.
+    An example is removed from the half that contains it. Splits without the example do not change.
 
     Args:
-        grid: ``(..., g, g, C)`` as there, g 6 or more.
-        splits: As there.
+        grid: ``(..., g, g, C)`` outputs of every pairing in a group, g 6 or more.
+        splits: ``(S, 2, g // 2)`` from :func:`half_splits`.
 
     Returns:
         ``(..., g, 3)``.

@@ -1,4 +1,4 @@
-"""Which recombinations of a group give the values of coalitions of modalities, against the product of the marginals."""
+"""Recombinations of a group that estimate the values of coalitions of modalities (product of the marginals)."""
 
 from functools import lru_cache
 from typing import Protocol
@@ -10,17 +10,17 @@ from mviz_lightning.functional.coalitions import all_coalitions, modality_shaple
 from mviz_lightning.functional.designs import design
 
 BUDGET = 32
-"""Default number of rows per example: about half of what contribution shares of three modalities take."""
+"""Default number of rows per example: about half the rows of contribution shares of three modalities."""
 
 LARGEST = 8
-"""Largest number of modalities of which all coalitions are evaluated: 2^8 of them."""
+"""Largest number of modalities whose coalitions are all evaluated: 2^8 = 256 coalitions."""
 
 
 class CoalitionDesign(Protocol):
-    """The tuples of one group of g examples with M modalities, and what their ``(..., T, C)`` outputs tell.
+    """The tuples of one group of g examples with M modalities, and statistics of their ``(..., T, C)`` outputs.
 
-    A modality outside a coalition comes from another example of the group, every modality from a different one, so that
-    expectations are over the product of the marginals: recombined examples may be unlike any real one.
+    Each modality outside a coalition comes from another example of the group, and no two of them from the same example.
+    So expectations are over the product of the marginals: recombined examples may be unlike any real one.
 
     Attributes:
         size: Examples in a group, g.
@@ -40,7 +40,7 @@ class CoalitionDesign(Protocol):
 
 
 class ValuedCoalitions(CoalitionDesign, Protocol):
-    """A design that evaluates all ``2^M`` coalitions, as interactions need them."""
+    """A design that evaluates all ``2^M`` coalitions; interactions need all of them."""
 
     def values(self, outputs: Tensor) -> Tensor:
         """Return ``(..., g, J, 2^M, C)``: the values in the order of :func:`all_coalitions`, for J draws of donors."""
@@ -51,18 +51,18 @@ def full_coalition_design(modalities: int, size: int, *, budget: int = BUDGET, s
     """Return the design that evaluates all coalitions.
 
     Evaluate the model on its ``tuples``, ``(T, M)`` positions inside each group, and pass the ``(G, T, C)`` outputs to
-    its methods. Two modalities: the grid of :func:`design`, so no further rows. M of them: ``2^M - 1`` rows per example
-    and draw, at least 2 draws and as many as the budget allows. All coalitions of a draw have the same donors, so that
-    interactions of an additive model are exactly 0.
+    its methods. Two modalities use the grid of :func:`design`, so they need no further rows. Three or more modalities
+    use ``2^M - 1`` rows per example and draw, with as many draws as the budget allows, but at least 2. All coalitions
+    of a draw have the same donors, so the interactions of an additive model are exactly 0.
 
     Args:
         modalities: Number of modalities, M, 2 to 8.
         size: Examples in a group: 4 or more for two modalities, 4 M or more for M.
-        budget: Number of rows per example that draws may take; not used for two modalities.
+        budget: Largest number of rows per example; not used for two modalities.
         seed: Seed of the donors.
 
     Raises:
-        ValueError: Too many modalities, or what :func:`design` refuses.
+        ValueError: There are more than 8 modalities, or :func:`design` raises it.
     """
     if modalities > LARGEST:
         raise ValueError(
@@ -80,8 +80,8 @@ def coalition_design(modalities: int, size: int, *, budget: int = BUDGET, seed: 
     """Return the design for Shapley values of modalities.
 
     Evaluate the model on its ``tuples``, ``(T, M)`` positions inside each group, and pass the ``(G, T, C)`` outputs to
-    its methods. All coalitions where two draws of them are within the budget (:func:`full_coalition_design`); random
-    orders of the modalities, each with its reverse, beyond: ``2 M - 1`` rows per example and order.
+    its methods. If two draws of all coalitions fit into the budget, the design is :func:`full_coalition_design`.
+    Otherwise it uses random orders of the modalities, each with its reverse: ``2 M - 1`` rows per example and order.
 
     Args:
         modalities: Number of modalities, M, 2 or more.
@@ -90,7 +90,7 @@ def coalition_design(modalities: int, size: int, *, budget: int = BUDGET, seed: 
         seed: Seed of donors and orders.
 
     Raises:
-        ValueError: As :func:`design`.
+        ValueError: :func:`design` raises it.
 
     Example:
         >>> coalition_design(2, 16).tuples.shape  # the grid of the group
@@ -100,13 +100,13 @@ def coalition_design(modalities: int, size: int, *, budget: int = BUDGET, seed: 
     """
     if modalities == 2 or 2 * 2**modalities <= max(budget, 16):
         return full_coalition_design(modalities, size, budget=budget, seed=seed)
-    design(modalities, size, seed=seed)  # refuses what it cannot recombine
+    design(modalities, size, seed=seed)  # raises for groups that are too small
     pairs = max(2, budget // (2 * modalities - 1))
     return PermutationCoalitions(modalities, size, pairs=pairs, seed=seed)
 
 
 class GridCoalitions:
-    """Two modalities: the grid that contribution shares evaluate has all coalitions, with g - 1 donors."""
+    """Two modalities: the grid of contribution shares contains all coalitions, with g - 1 donors."""
 
     modalities = 2
 
@@ -131,7 +131,7 @@ class GridCoalitions:
 
 
 class TupleCoalitions:
-    """Three modalities and more: in draw j, a modality m outside the coalition of example i is that of ``i + t_jm``.
+    """Three or more modalities: in draw j, a modality m outside the coalition of example i comes from ``i + t_jm``.
 
     All shifts t of a draw differ and none is 0, so a tuple never holds two modalities of one donor.
     """
@@ -160,7 +160,7 @@ class TupleCoalitions:
 
 
 class PermutationCoalitions:
-    """Many modalities: coalitions that grow in a random order, and in its reverse; each example has its own orders."""
+    """Many modalities: each example has its own random orders, and coalitions grow along an order and its reverse."""
 
     def __init__(self, modalities: int, size: int, *, pairs: int, seed: int) -> None:
         self.size, self.modalities, self._pairs = size, modalities, pairs
@@ -179,7 +179,7 @@ class PermutationCoalitions:
         return outputs[..., : self.size, :]
 
     def shapley(self, outputs: Tensor) -> Tensor:
-        """Return ``(..., g, J, M, C)``: for every example an estimate by each order and its reverse."""
+        """Return ``(..., g, J, M, C)``: for every example one estimate per order, averaged with the order's reverse."""
         shape = (2 * self.modalities - 1, self._pairs, self.size, outputs.shape[-1])
         values = outputs[..., self.size :, :].reshape(*outputs.shape[:-2], *shape)
         full = self.own(outputs)[..., None, None, :, :].expand(*values.shape[:-4], 1, *shape[1:])
@@ -191,10 +191,10 @@ class PermutationCoalitions:
 
 
 def draw_shifts(modalities: int, size: int, draws: int, generator: torch.Generator) -> Tensor:
-    """Return ``(J, M)`` shifts modulo the size of a group: in a draw all differ, and none is 0.
+    """Return ``(J, M)`` shifts modulo the size of a group: the shifts of one draw differ, and none is 0.
 
-    Of one modality all draws have other shifts, until every other example was its donor: draws with donors in common
-    would be less independent than their spread tells.
+    For one modality, no shift repeats until every other example was its donor. Draws that share donors are correlated,
+    and their spread would then underestimate the error.
     """
     rounds = -(-draws // (size - 1))
     orders = torch.stack([1 + torch.randperm(size - 1, generator=generator) for _ in range(rounds)])
@@ -207,5 +207,5 @@ def _own_tuples(size: int, modalities: int) -> Tensor:
 
 
 def _donors(shifts: Tensor, size: int) -> Tensor:
-    """Return ``(J, g, M)``: the example that each modality is taken from where it is outside the coalition."""
+    """Return ``(J, g, M)``: the donor of each modality that is outside the coalition."""
     return (torch.arange(size)[:, None] + shifts[:, None]) % size

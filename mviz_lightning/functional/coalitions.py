@@ -1,8 +1,8 @@
 """Values of coalitions of modalities: Shapley values, Shapley interactions, and InterSHAP.
 
 A coalition S of M modalities has the value ``v(S) = E[f(x_S, the other modalities of other examples)]``. Everything
-here is linear in these values; whether the others are other examples, a mean or zeros is the caller's choice. The
-classes of :mod:`~mviz_lightning.functional.coalition_designs` take other examples.
+here is linear in these values. The caller chooses what replaces an absent modality: other examples, a mean or zeros.
+The classes of :mod:`~mviz_lightning.functional.coalition_designs` use other examples.
 """
 
 from collections.abc import Callable
@@ -55,11 +55,12 @@ def modality_shapley(values: Tensor) -> Tensor:
 
 
 def shapley_interactions(values: Tensor) -> Tensor:
-    """Return the matrix of Shapley interactions as InterSHAP takes it (Wenderoth et al. 2025, eq. 3 and 4).
+    """Return the matrix of Shapley interactions that InterSHAP uses (Wenderoth et al. 2025, eq. 3 and 4).
 
-    Off the diagonal half of the Shapley interaction index (Grabisch & Roubens 1999): ``phi_ij = sum over S without i, j
-    of |S|! (M - |S| - 2)! / (2 (M - 1)!) (v(S, i, j) - v(S, i) - v(S, j) + v(S))``; on it ``phi_ii = phi_i - sum of
-    phi_ij``, so that a row adds up to the Shapley value. For two modalities ``phi_ab = MI / 2`` and ``phi_aa = U_a``.
+    Off the diagonal: half of the Shapley interaction index (Grabisch & Roubens 1999), ``phi_ij = sum over S without i,
+    j of |S|! (M - |S| - 2)! / (2 (M - 1)!) (v(S, i, j) - v(S, i) - v(S, j) + v(S))``. On the diagonal: ``phi_ii = phi_i
+    - sum of phi_ij``, so that a row adds up to the Shapley value. For two modalities ``phi_ab = MI / 2`` and ``phi_aa =
+    U_a``.
 
     Args:
         values: ``(..., 2^M, C)`` values in the order of :func:`all_coalitions`.
@@ -74,24 +75,23 @@ def shapley_interactions(values: Tensor) -> Tensor:
 
 
 def intershap(interactions: Tensor) -> Tensor:
-    """Return InterSHAP: the share of the interactions in all that the modalities add (Wenderoth et al., AAAI 2025).
+    """Return InterSHAP: interactions as a fraction of all effects of the modalities (Wenderoth et al., AAAI 2025).
 
     ``sum over i != j of |phi_ij| / sum over i, j of |phi_ij|``; for two modalities ``|MI| / (|MI| + |U_a| + |U_b|)``.
-    It is 0 for an additive model and 1 where no modality does anything alone. Per example: give its matrix. Global, as
-    the paper's tables are: give the **mean matrix** of all examples, so that absolute values are taken after the mean.
-    The mean of the values of single examples is another number: noise of every example counts in it.
+    It is 0 for an additive model and 1 where no modality has an effect alone. For one example, pass its matrix. For the
+    global value of the paper's tables, pass the **mean matrix** of all examples, so that absolute values are taken
+    after the mean. The mean of single examples' values is another number: it contains the noise of every example.
 
-    Space: the paper's is the softmax probability of the predicted class. Saturation counts there as interaction: an
-    additive model of logits is not at 0. Baseline: that of the values; the paper's are other examples.
-    Do not compare it with ``interaction`` of :func:`contribution_shares`, a share of variance of the logits, nor with
-    values whose baseline is zeros or the mean input.
+    Space: the paper uses the softmax probability of the predicted class. There saturation counts as interaction, so an
+    additive model of logits is not at 0. Baseline: that of the values; the paper uses other examples. Do not compare it
+    with ``interaction`` of :func:`contribution_shares`, a share of variance of the logits, nor with values whose
+    baseline is zeros or the mean input.
 
     Args:
         interactions: ``(..., M, M, C)`` of :func:`shapley_interactions`; absolute values are summed over C outputs.
 
     Returns:
-        ``(...)`` in 0..1; 0 where nothing is added at all.
-        Mirrored by :class:`~mviz_lightning.metrics.InterSHAP`.
+        ``(...)`` in 0..1; 0 where all effects are 0. Mirrored by :class:`~mviz_lightning.metrics.InterSHAP`.
 
     Example:
         >>> import torch
@@ -109,15 +109,15 @@ def shapley_shares(sizes: Tensor) -> Tensor:
     """Return the share of every modality in the absolute Shapley values of all: ``mean |phi_m| / sum of mean |phi|``.
 
     Space: logits, where :class:`~mviz_lightning.metrics.ModalityShapley` takes it. Interactions count half for each of
-    two modalities, so that a pure XOR gives each modality 0.5. Absolute values make noise positive: a modality
-    that the model does not use has a share of 0, but one that it hardly uses reads high. Do not compare the shares with
-    ``contribution`` and ``total`` of :func:`contribution_shares`, which are shares of variance, nor with MM-SHAP.
+    two modalities, so that a pure XOR gives each modality 0.5. Absolute values make noise positive: the share of an
+    unused modality is exactly 0, but the share of a weakly used modality is overestimated. Do not compare the shares
+    with ``contribution`` and ``total`` of :func:`contribution_shares`, which are shares of variance, nor with MM-SHAP.
 
     Args:
         sizes: ``(..., M)`` mean absolute Shapley values over examples.
 
     Returns:
-        ``(..., M)`` that add up to 1; all are 0 where all sizes are. Mirrored by
+        ``(..., M)`` that add up to 1; all are 0 where all sizes are 0. Mirrored by
         :class:`~mviz_lightning.metrics.ModalityShapley`.
     """
     everything = sizes.sum(-1, keepdim=True)
@@ -125,10 +125,10 @@ def shapley_shares(sizes: Tensor) -> Tensor:
 
 
 def permutation_gains(chain: Tensor, order: Tensor) -> Tensor:
-    """Return what every modality adds when it joins in a given order; the mean over random orders is its Shapley value.
+    """Return the gain of every modality when modalities join in a given order.
 
-    Take every order with its reverse: errors of pairs of modalities then cancel (antithetic sampling, Mitchell et al.
-    2022).
+    The mean over random orders is the Shapley value. Take every order with its reverse: the errors of pairs of
+    modalities then cancel (antithetic sampling, Mitchell et al. 2022).
 
     Args:
         chain: ``(..., M + 1, C)`` values of the growing coalition, from the empty one to the full one.
@@ -181,10 +181,10 @@ def _pair_weights(players: int) -> Tensor:
 
 
 def _differences(players: int, order: int, weight: Callable[[int], float]) -> Tensor:
-    """Return a row for each set of ``order`` players: signed weights of the differences that they make.
+    """Return a row for each set of ``order`` players: the signed weight of every coalition in the set's difference.
 
-    A coalition that holds t of the players of the set has the sign ``(-1)^(order - t)``, and the weight of the number
-    of its other members.
+    A coalition that contains t players of the set has the sign ``(-1)^(order - t)``. ``weight`` maps the number of its
+    other members to its weight.
     """
     masks = all_coalitions(players)
     rows = []

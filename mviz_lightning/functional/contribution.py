@@ -42,14 +42,14 @@ def share_ratios(components: Tensor, modalities: int) -> Tensor:
     Returns:
         ``(..., 2 M + P + 1)``: M contributions, M totals, P pairs, and the share of all interactions. Contributions and
         interaction are divided by their own sum, so they add up to 1. Totals and pairs are divided by the variance
-        from the same differences, because the errors cancel. All are 0 where the outputs do not vary.
+        from the same differences, because their errors then cancel. All are 0 where the outputs do not vary.
     """
     first, interaction = components[..., 1 : 1 + modalities], components[..., -1:]
     parts = first.sum(-1, keepdim=True) + interaction
     variance = components[..., :1]
     rest = components[..., 1 + modalities : -1] / variance
     shares = torch.cat([first / parts, rest, interaction / parts], -1)
-    # Written so that NaN stays NaN.
+    # The comparisons are False for NaN, so NaN stays NaN.
     return torch.where((variance <= 0) | (parts <= 0), 0.0, shares)
 
 
@@ -69,8 +69,8 @@ def contribution_shares(
             outputs.
         modalities: M names.
         pairs: The P pairs of the components: ``design.pairs``.
-        deletions: Components without each example. Without them intervals of pure interactions cover about 0.87
-            instead of 0.95, because they are those of the groups alone.
+        deletions: Components without each example. If they are missing, the intervals use groups alone; for pure
+            interactions they then cover the true value in about 87 % of cases instead of 95 %.
 
     Returns:
         Scalars ``()`` by name: ``contribution/<m>``, ``total/<m>``, ``interaction`` and ``interaction/<a>+<b>``; their

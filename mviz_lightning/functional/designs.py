@@ -1,7 +1,7 @@
-"""Designs: which recombinations of a group's examples are evaluated, and statistics of their outputs.
+"""Designs: the recombinations of a group's examples that are evaluated, and statistics of their outputs.
 
 A design lists tuples of positions inside a group, one position per modality. Two modalities use the full grid of the
-group. Three and more use shifted tuples, whose number grows linearly with the number of modalities.
+group. Three or more use shifted tuples; their number grows linearly with the number of modalities.
 """
 
 from functools import lru_cache
@@ -14,10 +14,10 @@ from mviz_lightning.functional.grid_design import GridDesign
 from mviz_lightning.functional.tuple_design import TupleDesign
 
 LARGE_GROUP = 32
-"""Examples in a group of three and more modalities, where there are enough."""
+"""Default number of examples in a group for three or more modalities, if they fill ``FEWEST_GROUPS`` groups."""
 
 FEWEST_GROUPS = 8
-"""Smallest number of large groups: Student's t of fewer makes intervals wide (2.4 standard errors with eight)."""
+"""Smallest number of large groups: with fewer, Student's t makes intervals wide (2.4 standard errors with eight)."""
 
 
 class Design(Protocol):
@@ -67,9 +67,8 @@ def smallest_group(modalities: int) -> int:
 def usual_group(modalities: int, examples: int = 0) -> int:
     """Return the default size of a group: 16 examples, or the smallest group of the design if that is larger.
 
-    With three and more modalities the number of rows does not depend on the size of the groups, and the donors of a
-    group limit the unimodal contributions. So these get groups of 32 where ``examples`` fill eight of them, which is
-    what an interval over groups needs.
+    For three or more modalities, larger groups need no further rows, and their unimodal contributions are averaged over
+    more donors. So the size is 32 if ``examples`` fill eight such groups; an interval over groups needs eight.
     """
     large = modalities > 2 and examples >= FEWEST_GROUPS * LARGE_GROUP
     return max(LARGE_GROUP if large else 16, smallest_group(modalities))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mviz_lightning.functional.contribution import bound_of
 
 SCORES = ("score", "emap_score", "emap_gap", "perceptual", "flips")
-"""Kinds of values that are compared with or without an interval."""
+"""Kinds of values that are compared even if they have no interval."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class ShareDifference:
 def share_differences(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, ShareDifference]:
     """Subtract the shares and scores that two measurements have in common.
 
-    The measurements count as independent, so the squares of the half-widths of their intervals add up. Student's t is
-    taken for granted with the degrees of freedom of each measurement alone. Both make the interval a little too wide:
-    measurements on the same examples mostly err in the same direction.
+    The measurements count as independent, so the squares of the half-widths of their intervals add up. Each half-width
+    keeps the Student's t of its own measurement. Both make the interval a little too wide, because measurements on the
+    same examples mostly err in the same direction.
 
     Args:
         first: Name without prefix -> value, bounds too: ``total/image``, ``total_low/image``, ``total_high/image``.

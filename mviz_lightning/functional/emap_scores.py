@@ -1,4 +1,4 @@
-"""The score of the unimodal contributions alone, and what the interactions add to it (EMAP)."""
+"""The score of the unimodal contributions alone, and the gain from interactions (EMAP)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,8 @@ from mviz_lightning.functional.scores import Score, comparable, labelled_predict
 from mviz_lightning.functional.targets import labelled
 
 AT_ONCE = 2**24
-"""Most outputs whose unimodal contributions are computed at once: 128 MiB of float64, and several times as much."""
+"""Largest number of outputs that are processed at once: 128 MiB of float64; intermediate tensors take several times
+that."""
 
 
 class EMAPScores(NamedTuple):
@@ -22,7 +23,7 @@ class EMAPScores(NamedTuple):
     Attributes:
         score: Score of the model.
         emap_score: Score of its unimodal contributions alone, ``score - emap_gap``.
-        emap_gap: What the interactions add to the score.
+        emap_gap: Gain in score from the interactions.
         low: Lower bound of the 95 % interval of the gap.
         high: Upper bound.
     """
@@ -37,12 +38,12 @@ class EMAPScores(NamedTuple):
 def emap_gap(outputs: Tensor, target: Tensor, design: Design, *, task: Task, score: Score) -> EMAPScores:
     """Return how much the score falls without interactions (Hessel & Lee 2020), with a 95 % interval.
 
-    ``score(f) - score(UC)``: the model's score, less that of its unimodal contributions alone. Interactions that leave
-    the decision unchanged do not count; read the gap beside the shares. Donors of an example are the other examples of
-    its group. Their number is finite, so UC is noisy, and noise flips decisions: the plain difference reads high.
-    With half of the donors (two modalities) or of the draws (more) the noise has twice the variance. So the score of UC
-    is extrapolated: ``2 score(UC) - mean of score(UC of a half)``. With five and more modalities, and where modalities
-    are correlated, the gap still reads high (``tests/benchmarks/coverage_of_examples.py``).
+    ``score(f) - score(UC)``: the model's score less the score of its unimodal contributions alone. Interactions that
+    leave the decision unchanged do not count, so read the gap together with the shares. Donors of an example are the
+    other examples of its group. Few donors make UC noisy, and noise flips decisions: the plain difference is too large.
+    With half of the donors (two modalities) or half of the draws (more modalities), the noise has twice the variance.
+    So the score of UC is extrapolated: ``2 score(UC) - mean of score(UC of a half)``. With five or more modalities, or
+    correlated modalities, the gap is still too large (``tests/benchmarks/coverage_of_examples.py``).
 
     Args:
         outputs: ``(G, T, C)`` logits or values of the design's T tuples in G groups.

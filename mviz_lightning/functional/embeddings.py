@@ -1,4 +1,4 @@
-"""How the embeddings of two modalities lie on the unit sphere: gap, alignment, uniformity, effective rank."""
+"""Geometry of the embeddings of two modalities on the unit sphere: gap, alignment, uniformity, effective rank."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def modality_gap(first: Tensor, second: Tensor) -> Tensor:
 
     Args:
         first: ``(N, D)`` embeddings of one modality; they are normalised here.
-        second: ``(N, D)`` those of the other.
+        second: ``(N, D)`` embeddings of the other modality.
 
     Returns:
         ``()`` float64, from 0 to 2. Mirrored by :class:`~mviz_lightning.metrics.ModalityGap`.
@@ -38,7 +38,7 @@ def alignment(first: Tensor, second: Tensor) -> Tensor:
 
     Args:
         first: ``(N, D)`` embeddings of one modality; they are normalised here.
-        second: ``(N, D)`` those of the other; row i belongs to row i.
+        second: ``(N, D)`` embeddings of the other modality; row i belongs to row i of ``first``.
 
     Returns:
         ``()`` float64, from 0 (equal) to 4 (opposite); 2 where they are unrelated. Mirrored by

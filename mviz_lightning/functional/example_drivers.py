@@ -1,4 +1,4 @@
-"""What drives single predictions: one modality, the interaction, or several of them, and how sure that is."""
+"""What drives single predictions: one modality, the interaction, or several effects; with standard errors."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from mviz_lightning.functional.subsets import distinct_members
 from mviz_lightning.functional.uc_and_mi import donor_error
 
 DOMINANT = 2.0
-"""How many times as large as all other effects together (root of their squares) the effect of a driver is: it is then
-0.8 of the sum of squares, the threshold at which a feature counts as unimodal too."""
+"""Smallest size of a driver's effect, relative to all other effects (root of their summed squares). The driver then has
+80 % of the sum of squares; a feature counts as unimodal at the same threshold."""
 
 MOST_SURE = 1000.0
-"""Largest number of standard errors that is reported; an additive model has errors of 0."""
+"""Largest number of standard errors that is reported: a cap, because an additive model has errors of 0."""
 
 
 class ExampleEffects(NamedTuple):
@@ -26,7 +26,7 @@ class ExampleEffects(NamedTuple):
         value: ``(G, g, K)``: ``U_m(i) = E[f | x_m] - E[f]``, and ``MI(i) = f(x_i) - E[f] - sum_m U_m(i)``.
         error: ``(G, g, K)`` standard errors.
         driver: ``(G, g)`` long: the effect that dominates; K where none does.
-        sureness: ``(G, g)``: how many standard errors the example is away from another kind of driver.
+        sureness: ``(G, g)``: distance to the nearest change of driver, in standard errors.
     """
 
     value: Tensor
@@ -43,8 +43,9 @@ def example_effects(outputs: Tensor, design: Design, chosen: Tensor) -> ExampleE
 
         margin(i) = |e_k| - 2 sqrt(sum_{l != k} e_l^2), k the largest of the K effects
 
-    Standard errors, of the effects and of the margin, are a delete-one-donor jackknife: each other example of the group
-    is left out in turn, ``se^2 = (g - 2) / (g - 1) sum_j (theta(-j) - mean)^2``. ``sureness = |margin| / se``.
+    The standard errors of the effects and of the margin come from a delete-one-donor jackknife: each other example of
+    the group is left out in turn, ``se^2 = (g - 2) / (g - 1) sum_j (theta(-j) - mean)^2``. ``sureness = |margin| /
+    se``.
 
     Args:
         outputs: ``(G, T, C)`` outputs of the design's T tuples in G groups, on the scale of :func:`decomposable`.
@@ -67,8 +68,8 @@ def example_effects(outputs: Tensor, design: Design, chosen: Tensor) -> ExampleE
 def _without_each_donor(rows: Tensor, own: Tensor, tuples: Tensor, size: int) -> Iterator[Tensor]:
     """Yield ``(G, g, M + 1)`` effects without each example in turn.
 
-    Every design stays the same when all of its positions move on by one. So the weights without example 0 serve for
-    all examples: the rows are moved instead.
+    Shifting all positions of a design by one gives the same set of tuples. So one fit without example 0 is enough: for
+    the other examples the rows are shifted.
     """
     fit, places = additive_fit(tuples, size, (tuples != 0).all(-1)), torch.arange(len(tuples))
     one_on = _places_of((tuples + 1) % size, tuples)
@@ -79,7 +80,7 @@ def _without_each_donor(rows: Tensor, own: Tensor, tuples: Tensor, size: int) ->
 
 
 def _places_of(wanted: Tensor, tuples: Tensor) -> Tensor:
-    """Return ``(R,)`` where the wanted tuples ``(R, M)`` are among the same tuples in another order."""
+    """Return ``(R,)`` positions of the wanted tuples ``(R, M)`` among the same tuples in another order."""
     base = int(tuples.max()) + 1
     codes = torch.tensor([base**m for m in range(tuples.shape[1])])
     found = torch.empty(len(tuples), dtype=torch.long)
@@ -91,8 +92,8 @@ def _effects(rows: Tensor, own: Tensor, fit: AdditiveFit) -> Tensor:
     """Return ``(G, g, M + 1)`` effects of the examples.
 
     Args:
-        rows: ``(G, R, g)``: the output that is split of example i, in column i.
-        own: ``(G, g)`` it of the real examples.
+        rows: ``(G, R, g)``: column i holds the output of example i that is split.
+        own: ``(G, g)`` the same outputs of the real examples.
         fit: Weights of the R rows.
     """
     unimodal = torch.einsum("mir,Gri->Gim", fit.effects.to(rows), rows)
@@ -101,7 +102,7 @@ def _effects(rows: Tensor, own: Tensor, fit: AdditiveFit) -> Tensor:
 
 
 def _margin(effects: Tensor, largest: Tensor) -> Tensor:
-    """Return ``(...)``: how far an effect ``(..., 1)`` is above :data:`DOMINANT` times all others ``(..., K)``."""
+    """Return ``(...)``: an effect's size less :data:`DOMINANT` times all other effects together."""
     leading = effects.gather(-1, largest).squeeze(-1)
     others = (effects.square().sum(-1) - leading.square()).clamp(min=0).sqrt()
     return leading.abs() - DOMINANT * others
@@ -110,7 +111,7 @@ def _margin(effects: Tensor, largest: Tensor) -> Tensor:
 def _error(deleted: Tensor) -> Tensor:
     """Return the ``(G, g, K)`` standard errors of values ``(g, G, g, K)`` without each example in turn.
 
-    An example is no donor of its own: the value without itself does not count.
+    An example is not its own donor, so the value without itself does not count.
     """
     size, others = len(deleted), ~torch.eye(len(deleted), dtype=torch.bool)
     by_example = deleted.permute(1, 2, 0, 3)

@@ -1,4 +1,4 @@
-"""Which part of a wrong prediction failed: the unimodal contributions (UC) or the multimodal interaction (MI)."""
+"""Which part of a wrong prediction is wrong: the unimodal contributions (UC) or the multimodal interaction (MI)."""
 
 import torch
 from torch import Tensor
@@ -6,16 +6,16 @@ from torch import Tensor
 from mviz_lightning.functional.outputs import Task, decisions
 
 DECIDED = ("right", "rescued", "spoiled", "unrepaired", "misled")
-"""Categories of decisions, disjoint and complete."""
+"""Categories of decisions; every decision is in exactly one."""
 
 VALUED = ("unchanged", "lowered", "raised")
 """Categories of regression values: what MI does to the absolute error."""
 
 GAINED, FAILED = 1, 2
-"""Positions in both tuples: the category that MI gains, and the first category in which something failed."""
+"""Positions in both tuples: the category that MI improves, and the first category with an error."""
 
 NOTICEABLE = 0.1
-"""Smallest change by MI that counts, as a fraction of the margin of UC. A tenth of the margin is a visible change."""
+"""Smallest change by MI that counts, as a fraction of the margin of UC; a change of 10 % is visible in the figures."""
 
 
 def failure_category_names(task: Task) -> tuple[str, ...]:
@@ -24,7 +24,7 @@ def failure_category_names(task: Task) -> tuple[str, ...]:
 
 
 def decision_margins(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
-    """Return how far outputs are on the side of the truth.
+    """Return the margin by which outputs favour the true target.
 
     Multiclass: the true class's logit less the largest other logit. Labels: the logit, negated where the label is 0.
     Regression: minus the absolute error.

@@ -1,4 +1,4 @@
-"""Fused features one by one: which modality they follow, how many directions they span, what activates them."""
+"""Single fused features: the modality they follow, the directions they span, and the examples that activate them."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -12,8 +12,8 @@ from mviz_lightning.functional.designs import Design
 from mviz_lightning.functional.rounding import ROUNDED, beyond_rounding
 
 UNIMODAL = 0.8
-"""Smallest first-order share of a feature that follows one modality. Below it, a fifth or more of its variance comes
-from elsewhere, which is more than the error of shares at the default design (0.03 to 0.06)."""
+"""Smallest first-order share of a feature that follows one modality. Below it, 20 % or more of the variance has other
+sources, which is more than the error of shares with the default design (0.03 to 0.06)."""
 
 DEAD = 1e-3
 """Largest deviation of a constant feature, as a fraction of the layer's root mean square deviation."""
@@ -22,7 +22,7 @@ CONSTANT = -1
 """Class of a constant feature."""
 
 CHUNK = 256
-"""Features whose components are computed at once; more take more memory and as much time."""
+"""Number of features whose components are computed at once; larger chunks take more memory and are not faster."""
 
 
 def feature_components(features: Tensor, design: Design) -> Tensor:
@@ -43,7 +43,7 @@ def _group_components(group: Tensor, design: Design) -> Tensor:
 
 
 def varies(features: Tensor) -> Tensor:
-    """Tell which features vary.
+    """Return which features vary.
 
     Args:
         features: ``(R, F)`` in the number type of the model.
@@ -74,9 +74,9 @@ def classify_features(contributions: Tensor, live: Tensor) -> Tensor:
 def main_effects(features: Tensor, tuples: Tensor) -> Tensor:
     """Estimate the main effect of each example's modality on the features: ``E[f | x_m] - E[f]`` (functional ANOVA).
 
-    The least-squares fit of one effect per example to rows that differ in that modality only. It is exact for additive
-    features, exactly 0 for modalities that a feature ignores, and unaffected by interactions of the other modalities.
-    In a full grid, main effects are the means of rows and columns less the grand mean.
+    One effect per example is fitted by least squares to rows that differ in that modality only. The fit is exact for
+    additive features, exactly 0 for modalities that a feature ignores, and unaffected by interactions of other
+    modalities. In a full grid, main effects are row means and column means, less the grand mean.
 
     Args:
         features: ``(G, T, F)`` features of the design's T tuples in G groups.
@@ -97,7 +97,7 @@ def _contrasts(tuples: Tensor, modality: int) -> Tensor:
     others = torch.cat([tuples[:, :modality], tuples[:, modality + 1 :]], 1)
     same = functional.one_hot(torch.unique(others, dim=0, return_inverse=True)[1]).double()
     own = functional.one_hot(tuples[:, modality]).double()
-    # Deviations from the mean of the rows that agree in all else.
+    # Deviations from the mean of the rows that agree in all other modalities.
     weights: Tensor = torch.linalg.pinv(own - same @ (same.T @ own / same.sum(0)[:, None]))
     return weights
 
@@ -109,7 +109,7 @@ def effective_rank(matrix: Tensor, floor: float = 0.0) -> float:
 
     Args:
         matrix: ``(R, F)``.
-        floor: Singular values up to this are rounding and left out.
+        floor: Singular values up to this size count as rounding and are left out.
 
     Returns:
         From 1 (all rows are multiples of one row) to ``min(R, F)`` (all directions are equally strong); 0 for a matrix
@@ -122,21 +122,22 @@ def effective_rank(matrix: Tensor, floor: float = 0.0) -> float:
 
 
 def rounding_floor(features: Tensor) -> float:
-    """Return the singular value of ``(R, F)`` features up to which it may be rounding."""
+    """Return the largest singular value of ``(R, F)`` features that may be rounding."""
     rows, columns = features.shape
     error = torch.finfo(features.dtype).eps * float(features.double().abs().max())
     return ROUNDED * error * (math.sqrt(rows) + math.sqrt(columns))
 
 
 def strongest_examples(values: Tensor, count: int, *, ties: bool = False) -> list[int]:
-    """Return the examples with the largest values, up to ``count``; of equal values the first.
+    """Return the examples with the largest values, up to ``count``; among equal values the first.
 
-    Examples at the minimum are left out: if a ReLU gives 0, none of them is stronger than another.
+    Examples at the minimum are left out: examples for which a ReLU gives 0 have no order.
 
     Args:
         values: ``(N,)``, one per example.
         count: Number of examples, 1 or more.
-        ties: Whether to add all examples equal to the last one. Otherwise sorted examples give the first class only.
+        ties: Whether to add all examples equal to the last one. Without them, a data set sorted by class would favour
+            its first class.
     """
     above = int((values > values.min()).sum())
     order = values.argsort(descending=True, stable=True)[:above]
@@ -160,13 +161,13 @@ def over_represented(hits: Sequence[int], drawn: int, having: Sequence[int], tot
     Args:
         hits: K counts of selected examples with trait k.
         drawn: Number of selected examples.
-        having: K counts of all examples with trait k.
+        having: K counts of examples with trait k among all examples.
         total: Number of all examples.
 
     Returns:
         ``(K,)`` p-values, float64.
     """
-    from scipy.stats import hypergeom  # which takes a second to import
+    from scipy.stats import hypergeom  # its import takes a second
 
     chance = hypergeom.sf(np.asarray(hits) - 1, total, np.asarray(having), drawn)
     return torch.as_tensor(np.asarray(chance), dtype=torch.float64).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""How often a modality decides: predictions that change when it is swapped."""
+"""How often a modality decides: the fraction of predictions that change when it is swapped."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ class FlipCounts(NamedTuple):
     """Sums over groups, in float64, from which :func:`flip_rates` computes the flips.
 
     Attributes:
-        changed: ``(M,)`` changed predictions; for multiclass each counts once, for labels each label.
+        changed: ``(M,)`` changed predictions: 1 per changed class, 1/2 per changed label.
         swaps: ``()`` swapped rows of one modality.
         decided: ``(C,)`` real examples with each prediction.
         examples: ``()`` real examples.
@@ -60,8 +60,8 @@ def prediction_flips(outputs: Tensor, design: Design, *, task: Task) -> Tensor:
 
 
 def flip_counts(outputs: Tensor, design: Design, task: Task) -> FlipCounts:
-    """Return the sums over the groups of ``(G, T, C)`` outputs; those of several batches add up."""
-    if len(outputs) > 1:  # group by group: decisions on many classes take tens of times the memory of the outputs
+    """Return the sums over the groups of ``(G, T, C)`` outputs; the sums of several batches can be added."""
+    if len(outputs) > 1:  # group by group: decisions take over ten times the memory of the outputs
         counts = (flip_counts(group, design, task) for group in torch.split(outputs, 1))
         return FlipCounts(*(torch.stack(parts).sum(0) for parts in zip(*counts, strict=True)))
     made = decisions(outputs, task)
@@ -76,7 +76,7 @@ def flip_counts(outputs: Tensor, design: Design, task: Task) -> FlipCounts:
 
 
 def flip_rates(counts: FlipCounts) -> Tensor:
-    """Return ``(M,)``: changed predictions per swap, over differing predictions per pair of real examples."""
+    """Return ``(M,)``: changed predictions per swap, divided by differing predictions per pair of real examples."""
     share = counts.decided / counts.examples
     differing = (share * (1 - share)).sum() * counts.examples / (counts.examples - 1)
     return torch.where(differing > 0, counts.changed / counts.swaps / differing, 0.0)

@@ -6,17 +6,17 @@ from torch import Tensor
 from mviz_lightning.functional import anova, uc_and_mi
 
 SMALLEST_SPLIT = 6
-"""Smallest group whose donors are halved: each example then has two or more donors in a half."""
+"""Smallest group whose donors are split into halves, so that each example has two or more donors in a half."""
 
 OUTPUTS = 64
-"""Outputs whose half-splits are held at once: 4 MiB for a group of 32."""
+"""Number of outputs whose half-splits are in memory at once: 4 MiB for a group of 32."""
 
 
 class GridDesign:
     """Two modalities: every pairing inside the group, ``g * g`` tuples, row by row (EMAP's grid, in groups)."""
 
     modalities = 2
-    pairs: tuple[tuple[int, int], ...] = ()  # the one pair is the interaction
+    pairs: tuple[tuple[int, int], ...] = ()  # the only pair is the interaction
     inflation = 2.0  # the interaction of two examples changes with either of them (Efron & Stein 1981)
 
     def __init__(self, size: int, *, splits: int = 16, seed: int = 0) -> None:
@@ -37,7 +37,7 @@ class GridDesign:
 
     def without_each(self, outputs: Tensor) -> Tensor:
         """Return ``(..., g, 2 + 2 M + P)`` components of the group without each of its examples."""
-        if self.size < SMALLEST_SPLIT:  # a half of two examples has no interaction without one of them
+        if self.size < SMALLEST_SPLIT:  # a half of two examples, less one, has no interaction
             return self.components(outputs).unsqueeze(-2).expand(*outputs.shape[:-2], self.size, 6)
         parts = torch.split(self._grid(outputs), OUTPUTS, -1)  # components are sums over the outputs
         found = torch.stack([anova.split_components_without_each(part, self._splits) for part in parts])

@@ -1,4 +1,4 @@
-"""How segments of two modalities act together: mixed differences of an output, averaged over what else is present."""
+"""Interactions of segments of two modalities: mixed differences of an output, averaged over the other segments."""
 
 from typing import Literal, TypeAlias
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 Corners: TypeAlias = Literal[1, 2, 4]
-"""Number of contexts that mixed differences are averaged over."""
+"""Number of contexts (presence of the other segments) over which mixed differences are averaged."""
 
 CONTEXTS = ((True, True), (False, False), (True, False), (False, True))
 """Whether the other segments of the first and of the second modality are present; ``corners=k`` takes the first k."""
 
 WEIGHTS: dict[int, tuple[float, ...]] = {1: (1.0,), 2: (1 / 2, 1 / 2), 4: (1 / 3, 1 / 3, 1 / 6, 1 / 6)}
-"""Number of corners -> weight of each. Integrals over 0 <= p <= 1: of 1 - p and p for two; of (1 - p)^2, p^2 and twice
-p (1 - p) for four."""
+"""Number of corners -> weight of each. The weights are integrals over 0 <= p <= 1. Two corners: of p and 1 - p. Four
+corners: of p^2, (1 - p)^2, and p (1 - p) twice."""
 
 
 def pair_masks(first: int, second: int, corners: Corners = 2) -> tuple[Tensor, Tensor]:
@@ -25,8 +25,8 @@ def pair_masks(first: int, second: int, corners: Corners = 2) -> tuple[Tensor, T
         corners: Number of contexts, K.
 
     Returns:
-        ``(K * (1 + U) * (1 + V), U)`` and ``(K * (1 + U) * (1 + V), V)``: in each context none or one of U segments
-        changed, with none or one of V. Some rows are equal if a modality has one or two segments.
+        ``(K * (1 + U) * (1 + V), U)`` and ``(K * (1 + U) * (1 + V), V)``: in each context, up to one of the U segments
+        and up to one of the V segments change. Some rows are equal if a modality has one or two segments.
     """
     contexts = CONTEXTS[:corners]
     one = [_one_by_one(first, present=present).repeat_interleave(1 + second, 0) for present, _ in contexts]
@@ -46,13 +46,14 @@ def mixed_differences(outputs: Tensor, first: int, second: int, corners: Corners
     ``f(u, v) - f(v) - f(u) + f()``, where u and v are present or masked: the discrete derivative of Grabisch & Roubens
     (1999), and MultiViz's second-order interaction (Liang et al. 2023, section 3.2) as a finite difference. It depends
     on which other segments are present. The Shapley interaction index (Grabisch & Roubens 1999) averages it over all
-    sets of other segments; with each of them present with probability p, over p from 0 to 1 (Owen 1972).
+    sets of other segments. Equivalently, each other segment is present with probability p, averaged over p from 0 to 1
+    (Owen 1972).
 
-    - 1 corner: all other segments are present. It describes this very input.
-    - 2 corners: the mean of that and of the difference with all others masked, the trapezoid rule for the index. Equal
-      to the index if f has interactions of up to three segments.
-    - 4 corners: also with the others of only one modality present. Equal to the index if f has interactions of up to
-      two segments of each modality.
+    - 1 corner: all other segments are present, as in the unmasked input.
+    - 2 corners: the mean of two differences, with all other segments present and with all masked (the trapezoid rule
+      for   the index). Equal to the index if f has interactions of up to three segments.
+    - 4 corners: also the differences with the other segments of only one modality present. Equal to the index if f has
+      interactions of up to two segments of each modality.
 
     All are 0 if f is additive over the two modalities, and ``x_u W_uv x_v`` if f is bilinear and masked segments are 0.
 
@@ -67,7 +68,7 @@ def mixed_differences(outputs: Tensor, first: int, second: int, corners: Corners
     """
     found = outputs.double().view(corners, 1 + first, 1 + second, -1)
     differences = found[:, :1, :1] - found[:, 1:, :1] - found[:, :1, 1:] + found[:, 1:, 1:]
-    # In a mixed context u is taken away where v is added: the sign turns.
+    # In a mixed context, one segment is removed and the other added, so the sign changes.
     signs = [1 if one == other else -1 for one, other in CONTEXTS[:corners]]
     weights = [sign * weight for sign, weight in zip(signs, WEIGHTS[corners], strict=True)]
     return torch.einsum("k,kuvc->uvc", found.new_tensor(weights), differences)

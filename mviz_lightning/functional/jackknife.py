@@ -1,4 +1,4 @@
-"""Intervals from the groups and their examples, without further forward passes."""
+"""Jackknife intervals over groups and their examples, without further forward passes."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 MOST_BLOCKS = 16
-"""Largest number of deletions of a statistic that has to be computed anew for each; more gain little."""
+"""Largest number of deleted blocks if each deletion recomputes the statistic; more blocks improve intervals little."""
 
 
 class Estimate(NamedTuple):
@@ -20,11 +20,11 @@ class Estimate(NamedTuple):
 
 
 class Deletions(NamedTuple):
-    """What the components of each group are without each of its examples.
+    """The components of each group without each of its examples.
 
     Attributes:
         components: ``(G, g, S)``, from :meth:`Design.without_each`.
-        inflation: ``Design.inflation``: the largest factor by which their jackknife overestimates the variance.
+        inflation: ``Design.inflation``: the largest factor by which this jackknife overestimates the variance.
     """
 
     components: Tensor
@@ -44,15 +44,15 @@ def jackknife(
     interval is ``s +- t * se``, with t a quantile of Student's distribution of G - 1 degrees of freedom.
 
     Few groups sometimes agree by chance, above all where a variance component is 0, because its estimates are skewed.
-    The interval is then narrow where the estimate is wrong. With ``deletions`` it is not narrower than a lower bound
-    from all examples: with ``s_(e)`` the statistic without example e, ``se^2 = (g - 1) / g * sum_e (s_(e) - mean of the
-    group)^2 / inflation``. Its degrees of freedom are the effective number of examples,
-    ``(sum_e d_e^2)^2 / sum_e d_e^4`` of the deviations d: few where few examples carry the variance.
+    The interval is then narrow although the estimate is wrong. With ``deletions`` the interval has a smallest width,
+    computed from all examples: with ``s_(e)`` the statistic without example e, ``se^2 = (g - 1) / g * sum_e (s_(e) -
+    mean of the group)^2 / inflation``. Its degrees of freedom are the effective number of examples, ``(sum_e d_e^2)^2 /
+    sum_e d_e^4`` of the deviations d. They are few if few examples cause the variance.
 
     Args:
         groups: ``(G, S)`` components of every group.
         statistic: Function from mean components ``(..., S)`` to values ``(..., K)``, for example
-            :func:`share_ratios`. It is applied after deletion.
+            :func:`share_ratios`. It is computed after each deletion.
         level: Nominal coverage of the interval.
         deletions: Components without each example.
 
@@ -101,7 +101,7 @@ def _estimate(value: Tensor, deleted: Tensor, level: float) -> Estimate:
 def _least_half_width(
     groups: Tensor, statistic: Callable[[Tensor], Tensor], deletions: Deletions, level: float
 ) -> Tensor:
-    """Return ``(K,)``: the lower bound of the half-width from all examples."""
+    """Return ``(K,)``: the smallest half-width, computed from all examples."""
     count, size = deletions.components.shape[:2]
     changes = (deletions.components - groups.unsqueeze(1)) / count
     deleted = statistic(groups.mean(0) + changes)

@@ -13,17 +13,17 @@ def mm_shap(weights: Sequence[Tensor]) -> Tensor:
     of **all** modalities, for example patches and words together: :func:`shapley_masks` of their number, and
     :func:`shapley_values` of the outputs.
 
-    Space: the softmax probability of the predicted class in the paper's code for classes, the score for a single
-    output. Baseline: masked segments (zeros, a mask token, the mean), not other examples.
-    Do not compare it with :func:`shapley_shares` or :func:`contribution_shares`, whose absent modalities come from
-    other examples, nor between models with other numbers of segments: noise of every segment adds to its modality,
-    so a modality of more segments reads high.
+    Space: for classes, the paper's code uses the softmax probability of the predicted class; for a single output, the
+    score. Baseline: masked segments (zeros, a mask token, the mean), not other examples. Do not compare it with
+    :func:`shapley_shares` or :func:`contribution_shares`, whose absent modalities come from other examples. Do not
+    compare models with different numbers of segments: the noise of every segment adds to its modality, so a modality
+    with more segments gets a larger share.
 
     Args:
-        weights: For each modality ``(U,)`` or ``(U, K)`` Shapley values of its segments for one output or K.
+        weights: For each modality, Shapley values of its U segments: ``(U,)`` for one output, ``(U, K)`` for K outputs.
 
     Returns:
-        ``(M,)`` or ``(M, K)`` that add up to 1; all are 0 where no segment moves the output.
+        ``(M,)`` or ``(M, K)`` that add up to 1; all are 0 where no segment changes the output.
 
     Example:
         >>> import torch

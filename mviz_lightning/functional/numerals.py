@@ -1,17 +1,17 @@
-"""How numbers are written: with which decimals, and which of them are rounding."""
+"""Format numbers: how many decimals are written, and which numbers are rounding."""
 
 import math
 from collections.abc import Sequence
 
 ROUNDING = 1e-6
-"""Largest number that may be rounding, relative to the largest beside it: 8 roundings (eps) of 32-bit numbers."""
+"""Largest number that may be rounding, relative to the largest number beside it: about 8 eps of float32."""
 
 DIGITS = 4
-"""Digits of a value in a unit of its own, such as a regression's."""
+"""Number of significant digits of values with a unit, such as regression outputs."""
 
 
 def fixed(value: float, decimals: int, sign: str = "") -> str:
-    """Write a number with this many decimals; never ``-0.00``.
+    """Return a number with this many decimals; never ``-0.00``.
 
     Args:
         value: The number.
@@ -26,7 +26,7 @@ def fixed(value: float, decimals: int, sign: str = "") -> str:
 
 
 def percent(share: float, decimals: int = 1) -> str:
-    """Write a share as per cent; never ``-0.0%``.
+    """Return a share in percent; never ``-0.0%``.
 
     Example:
         >>> percent(0.25), percent(-1e-9), percent(0.5, 0)
@@ -36,7 +36,7 @@ def percent(share: float, decimals: int = 1) -> str:
 
 
 def is_rounding(value: float, beside: float) -> bool:
-    """Return whether a number may be nothing but rounding of the number beside it.
+    """Return whether a number may be only rounding of the number beside it.
 
     Example:
         >>> is_rounding(2.2e-16, 1.31), is_rounding(2.2e-16, 1e-12)
@@ -46,11 +46,11 @@ def is_rounding(value: float, beside: float) -> bool:
 
 
 def side_by_side(values: Sequence[float], decimals: int | None = None, digits: int = DIGITS) -> list[str]:
-    """Write numbers of one unit that are read together, such as a sum and its parts; one that may be rounding is 0.
+    """Return numbers of one unit as text, such as a sum and its parts; a number that may be rounding is ``0``.
 
     Args:
         values: The numbers.
-        decimals: Digits after the point; None for as many as give the largest number ``digits`` digits.
+        decimals: Digits after the point; None chooses them so that the largest number has ``digits`` digits.
         digits: Digits of the largest number.
 
     Example:

@@ -1,4 +1,4 @@
-"""Total effects on every output by itself: a modality may decide one of forty outputs and nothing of the others."""
+"""Total effects on every single output: a modality may decide one of forty outputs and none of the others."""
 
 import torch
 from torch import Tensor
@@ -14,18 +14,18 @@ def output_components(outputs: Tensor, design: Design) -> Tensor:
         design: The tuples.
 
     Returns:
-        ``(C, 1 + M)``: the variance of each output, and the parts of it that are lost without each modality.
+        ``(C, 1 + M)``: the variance of each output, and the part of it that is lost without each modality.
     """
     count = design.modalities
     found = torch.zeros(outputs.shape[-1], 1 + count, dtype=torch.float64)
-    for group in outputs:  # group by group, because the half-splits take tens of times the memory of the outputs
+    for group in outputs:  # group by group: half-splits take over ten times the memory of the outputs
         components = design.components(group.T.unsqueeze(-1)).cpu()
         found += torch.cat([components[:, :1], components[:, 1 + count : 1 + 2 * count]], 1)
     return found
 
 
 def most_decided(components: Tensor, least: float) -> tuple[Tensor, Tensor]:
-    """Return, for every modality, the output that it decides most, and how much of its variance: ``(M,)`` each.
+    """Return for every modality the output that it decides most, and its share of that output's variance, ``(M,)``.
 
     Args:
         components: ``(C, 1 + M)`` of :func:`output_components`.

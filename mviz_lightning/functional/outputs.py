@@ -1,4 +1,4 @@
-"""The scale on which outputs are decomposed, and what their rounding can pretend."""
+"""The scale on which outputs are decomposed, and the effect of rounding on shares."""
 
 import math
 from typing import Literal, TypeAlias
@@ -13,41 +13,42 @@ NOTEWORTHY = 1e-3
 """Smallest :func:`noise_floor` that a report mentions, as a share of the variance: a tenth of a percent."""
 
 Head: TypeAlias = Literal["softmax", "sigmoid"]
-"""The function that made probabilities of logits."""
+"""The function that turned logits into probabilities."""
 
 NEVER = -(2.0**13)
-"""Logit given to a masked class: finite, exact in every type, and a probability of 0."""
+"""Logit of a masked class: finite, exact in every number type, and with a probability of 0."""
 
 SUMMED = 8
-"""Largest error of a sum of probabilities, in roundings (eps) of its type, less the square root of their number."""
+"""Largest error of a sum of C probabilities, in eps of its number type, on top of ``sqrt(C)`` eps."""
 
 BARE = 0.01
-"""Smallest share of exact zeros or ones that shows that no softmax or sigmoid made them."""
+"""Fraction of exact zeros (or ones) above which the outputs cannot come from a softmax or sigmoid."""
 
 SMALL, NEAR = 1e-6, 16
-"""Largest distance to 0 that is nearly 0 (half precision's smallest number is 6e-8); to 1, in eps if that is more."""
+"""Largest distance to 0 that counts as nearly 0 (the smallest half-precision number is 6e-8); largest to 1, in eps."""
 
 OVER = 1e-5
-"""Largest excess over 1 that is rounding: of a difference of logits of up to 100 in float32."""
+"""Largest excess over 1 that counts as rounding: the error of a difference of float32 logits of up to 100."""
 
 NEARLY = 0.999
-"""Fraction of a limit that counts as reaching it, because its logarithm is rounded."""
+"""Fraction of a limit that counts as the limit, because its logarithm is rounded."""
 
 CLOSE = 0.1
-"""Largest distance to 0, and to 1, of the smallest and largest outputs that may be probabilities of a trained model."""
+"""Largest distance of the smallest output to 0, and of the largest to 1, for probabilities of a trained model."""
 
 FAR, ALIKE = 1e2, 1e-2
-"""Smallest size of a masked class's logits, relative to the others; largest spread, relative to their own size."""
+"""Logits of a masked class: smallest size relative to all other logits, and largest spread relative to their own
+size."""
 
 
 def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Tensor:
     """Return the outputs in float64 on the scale on which they are decomposed.
 
-    Multiclass: ``logit_c - mean over classes``, because softmax ignores a shift common to all classes, and without
-    centring it counts as a contribution. Classes that some row masks are left out of the mean and become one constant
-    in all rows, because shares compare what all rows have. Regression: values are divided by ``scale``, so that outputs
-    with large units do not dominate. Pass logits, not probabilities: the saturation of probabilities counts as
-    interaction.
+    Multiclass: ``logit_c - mean over classes``. Softmax ignores a shift common to all classes; without centring, this
+    shift would count as a contribution. Classes that are masked in some row are left out of the mean and become
+    constant in all rows, because shares compare only classes that all rows have. Regression: values are divided by
+    ``scale``, so that outputs with large units do not dominate. Pass logits, not probabilities: the saturation of
+    probabilities counts as interaction.
 
     Args:
         outputs: ``(..., C)`` logits or predicted values, in any floating type.
@@ -69,13 +70,13 @@ def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Te
 
 
 def fold_positions(outputs: Tensor, positions: int) -> Tensor:
-    """Return ``(G * P, T, C)`` of ``(G, T, P * C)`` outputs: every position of a group becomes a group of its own."""
+    """Return ``(G * P, T, C)`` from ``(G, T, P * C)`` outputs: every position of a group becomes its own group."""
     groups, rows, width = outputs.shape
     return outputs.reshape(groups, rows, positions, width // positions).transpose(1, 2).flatten(0, 1)
 
 
 def masked_classes(outputs: Tensor, task: Task) -> Tensor:
-    """Tell which classes or labels the model excludes in some row or in all.
+    """Return which classes or labels the model masks in at least one row.
 
     Args:
         outputs: ``(..., C)`` outputs in the model's number type.
@@ -89,12 +90,12 @@ def masked_classes(outputs: Tensor, task: Task) -> Tensor:
 
 
 def masked_entries(outputs: Tensor, task: Task) -> Tensor:
-    """Tell which classes or labels each row excludes.
+    """Return which classes or labels are masked in each row.
 
-    Models use minus infinity, the smallest number of the type, -1e9 and similar numbers, also added to a logit or cut
-    off by softmax. Probabilities do not depend on the choice; variances do. A finite number is a mask if it is
-    hundredfold larger than all other outputs, and if all such numbers of its class are alike. A class whose
-    probability is 0 counts only where it is 0 in all rows, because a model that is sure rounds to 0 too.
+    Models mask with minus infinity, the smallest number of the type, -1e9 or similar numbers, which may be added to a
+    logit or turned into a probability of 0. Probabilities do not depend on the choice; variances do. A negative finite
+    number is a mask if its size is 100 times that of all other outputs, and if all such numbers of its class are within
+    1 %. A class with probability 0 is masked only if it is 0 in all rows, because confident models also round to 0.
 
     Args:
         outputs: ``(..., C)`` outputs in the model's number type.
@@ -112,13 +113,13 @@ def masked_entries(outputs: Tensor, task: Task) -> Tensor:
 
 
 def _constant_zeros(rows: Tensor) -> Tensor:
-    """Return ``(C,)``: where the logarithm of a probability of 0 stands in all of several rows."""
+    """Return ``(C,)``: classes whose output is the logarithm of a probability of 0 in all rows, of two or more."""
     low, high = rows.aminmax(dim=0)
     return (low == high) & (high.double() <= NEARLY * math.log(torch.finfo(rows.dtype).tiny)) & (len(rows) > 1)
 
 
 def _far_below(rows: Tensor, nothing: Tensor) -> Tensor:
-    """Return ``(R, C)``: huge negative numbers that are alike in their column, and far below all that are not."""
+    """Return ``(R, C)``: large negative numbers, similar within their column and far below all other outputs."""
     below = rows <= NEVER
     if not bool(below.any()):
         return below
@@ -136,13 +137,13 @@ def levelled(outputs: Tensor, task: Task) -> Tensor:
 
 
 def centred(outputs: Tensor, left_out: Tensor) -> Tensor:
-    """Return multiclass logits less their mean over the classes that no row of a run masks.
+    """Return multiclass logits less their mean over the classes that are masked in no row of a run.
 
-    Unlike in :func:`decomposable`, a class that other rows mask keeps its logit, so that it can be explained.
+    Unlike in :func:`decomposable`, a class that is masked in other rows keeps its logit, so it can be explained.
 
     Args:
         outputs: ``(..., C)`` logits.
-        left_out: ``(C,)`` bool: the classes that some row of the run masks.
+        left_out: ``(C,)`` bool: the classes that are masked in some row of the run.
 
     Returns:
         ``(..., C)`` in float64; a masked entry is :data:`NEVER`.
@@ -159,7 +160,7 @@ def largest_output(outputs: Tensor, task: Task) -> float:
 
 
 def sums_to_one(outputs: Tensor, *, within: float | None = None) -> bool:
-    """Tell whether rows ``(R, C)`` are probabilities of classes: up to rounding of their type, or to a deviation."""
+    """Return whether rows ``(R, C)`` are class probabilities, up to rounding or up to the deviation ``within``."""
     if outputs.shape[1] < 2 or not within_bounds(outputs):
         return False
     rounding = (SUMMED + math.sqrt(outputs.shape[1])) * torch.finfo(outputs.dtype).eps
@@ -167,41 +168,41 @@ def sums_to_one(outputs: Tensor, *, within: float | None = None) -> bool:
 
 
 def sums_to_percent(outputs: Tensor) -> bool:
-    """Tell whether rows ``(R, C)`` are probabilities of classes in percent: their logits are those up to a shift."""
+    """Return whether rows ``(R, C)`` are class probabilities in percent; their logits differ only by a shift."""
     varied = len(outputs) > 1 and bool((outputs != outputs[0]).any())
     return varied and bool((outputs > 1).any()) and sums_to_one(outputs / 100)
 
 
 def has_bare_bounds(probabilities: Tensor, *, exclusive: bool) -> bool:
-    """Tell whether probabilities ``(R, C)`` are exactly 0 (or 1) in some rows, and none is nearly so.
+    """Return whether probabilities ``(R, C)`` are exactly 0 (or 1) in some rows, and never nearly 0 (or 1).
 
-    Sparsemax, a hard sigmoid, argmax and rounding to some digits make such ones. A softmax or sigmoid rounds to 0 and 1
-    only what is closer than the number type can tell, and then others are nearly as close.
+    Sparsemax, a hard sigmoid, argmax and rounding to a few digits give such outputs. A softmax or sigmoid gives an
+    exact 0 or 1 only by rounding, and then other probabilities are nearly 0 or 1.
 
     Args:
         probabilities: In 0..1.
-        exclusive: Whether they are those of classes, of which 1 follows from zeros.
+        exclusive: Whether they are class probabilities. For these a 1 follows from zeros, so ones are not checked.
     """
     near = max(SMALL, NEAR * torch.finfo(probabilities.dtype).eps)
     return _bare(probabilities, SMALL) or (not exclusive and _bare(1 - probabilities, near))
 
 
 def _bare(probabilities: Tensor, small: float) -> bool:
-    """Tell whether there are zeros in classes that are not 0 in all rows, and no number of up to ``small``."""
+    """Return whether over 1 % of the entries of used classes are 0, and no other entry is up to ``small``."""
     some = probabilities[:, (probabilities > 0).any(0)]
     zeros = some == 0
     return float(zeros.double().mean()) > BARE and float(some[~zeros].min()) > small
 
 
 def within_bounds(outputs: Tensor) -> bool:
-    """Tell whether there are outputs ``(R, C)`` and all lie in 0..1, up to rounding of the numbers before."""
+    """Return whether there are outputs ``(R, C)`` and all lie in 0..1, up to rounding."""
     return outputs.numel() > 0 and bool(((outputs >= 0) & (outputs <= 1 + OVER)).all())
 
 
 def reaches_bounds(outputs: Tensor) -> bool:
-    """Tell whether outputs ``(R, C)`` come close to 0 and to 1, as those of a trained sigmoid do.
+    """Return whether outputs ``(R, C)`` come close to both 0 and 1, like the outputs of a trained sigmoid.
 
-    The logits of an untrained model often lie between 0 and 1 too, but close together.
+    Logits of an untrained model may also lie between 0 and 1, but they are close together.
     """
     return bool(outputs.min() < CLOSE) and bool(outputs.max() > 1 - CLOSE)
 
@@ -209,8 +210,8 @@ def reaches_bounds(outputs: Tensor) -> bool:
 def logits_of(probabilities: Tensor, head: Head) -> Tensor:
     """Return the logits of probabilities in their own type; logits of softmax are centred over the classes.
 
-    Logarithms of small probabilities are cut off at the end of the type (-87 in float32). Probabilities that round to 1
-    are cut off at half an ``eps`` below it (a logit of 16.6 in float32).
+    Logarithms of small probabilities are clipped at the limit of the number type (-87 in float32). Probabilities that
+    round to 1 are clipped to half an ``eps`` below 1 (a logit of 16.6 in float32).
 
     Args:
         probabilities: ``(..., C)`` in 0..1.
@@ -237,14 +238,14 @@ def _least(dtype: torch.dtype) -> float:
 
 
 def _centred_logs(probabilities: Tensor, least: float) -> Tensor:
-    """Return logarithms less their mean in each row; zeros do not count for the mean, because they may be masked."""
+    """Return logarithms less their mean in each row; the mean leaves out zeros, because these classes may be masked."""
     logs, some = probabilities.clamp(min=least).log(), probabilities > 0
     mean = logs.where(some, 0.0).sum(-1, keepdim=True) / some.sum(-1, keepdim=True)
     return (logs - mean).where(some, math.log(least))
 
 
 def saturated(logits: Tensor, head: Head) -> float:
-    """Return the fraction of :func:`logits_of` that were cut off."""
+    """Return the fraction of logits that :func:`logits_of` clipped."""
     low, high = logits_of(logits.new_tensor([0.0, 1.0]), head).tolist()
     cut = logits <= NEARLY * low
     return float((cut if head == "softmax" else cut | (logits >= NEARLY * high)).double().mean())
@@ -271,13 +272,14 @@ def decisions(outputs: Tensor, task: Task) -> Tensor:
 
 
 def noise_floor(outputs: Tensor, modalities: int = 2, head: Head | None = None) -> float:
-    """Return the share of variance up to which a share may be rounding of the outputs' number type.
+    """Return the largest share of variance that rounding of the outputs' number type may cause.
 
     Args:
         outputs: ``(R, C)`` outputs in the model's number type.
-        modalities: Number of modalities. The grid of two squares the rounding error of a row; the tuples of three and
-            more multiply it with the outputs.
-        head: The function that made probabilities, if these are their logits; then the rounding is theirs.
+        modalities: Number of modalities. With two, the grid squares the rounding error of a row; with three or more,
+            the tuples multiply it by the outputs.
+        head: The function that made the probabilities, if the outputs are logits of probabilities. Then the rounding of
+            the probabilities is used.
 
     Returns:
         In 0..1; 1 if the outputs do not vary.
@@ -290,7 +292,7 @@ def noise_floor(outputs: Tensor, modalities: int = 2, head: Head | None = None) 
 
 
 def rounded(logits: Tensor, head: Head | None) -> Tensor:
-    """Return the size whose rounding logits have: their own, or with probabilities p of a head ``p dlogit/dp``."""
+    """Return the size to which rounding of logits is relative: their own, or ``p dlogit/dp`` of probabilities p."""
     if head is None:
         return logits.abs()
     return torch.maximum(logits.abs(), 1 + logits.exp() if head == "sigmoid" else torch.ones_like(logits))

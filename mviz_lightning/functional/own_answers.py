@@ -1,4 +1,4 @@
-"""What the own answer of each example loses when a modality is swapped, and how often its own is recognised."""
+"""Loss in likelihood of each example's own answer when a modality is swapped, and retrieval of its own modality."""
 
 from typing import NamedTuple
 
@@ -11,13 +11,13 @@ from mviz_lightning.functional.rounding import ROUNDED
 
 
 class AnswerLosses(NamedTuple):
-    """What own answers lose when modalities are swapped, each ``(K,)`` for K modalities.
+    """Loss in likelihood of own answers when modalities are swapped, each ``(K,)`` for K modalities.
 
     Attributes:
-        nats: Nats a token that the answer loses.
-        low: Lower bound of its 95 % interval; NaN with fewer than two groups.
+        nats: Mean loss in log-likelihood of the answer, in nats per token.
+        low: Lower bound of the 95 % interval of ``nats``; NaN with fewer than two groups.
         high: Upper bound.
-        retrieval: Share of the examples whose own modality makes their answer likeliest.
+        retrieval: Share of the examples whose answer is most likely with their own modality.
     """
 
     nats: Tensor
@@ -29,7 +29,8 @@ class AnswerLosses(NamedTuple):
 def answer_statistics(likelihoods: Tensor, design: Design, modality: int) -> Tensor:
     """Return ``(G, 2)`` float64: nats lost and retrieval of each group, when one modality is swapped.
 
-    With the mean log-likelihood of a token ``l(i, j)`` of the answer of example j, its modality taken from example i::
+    ``l(i, j)`` is the mean log-likelihood per token of the answer of example j, with its modality taken from example
+    i::
 
         nats      = mean_j [l(j, j) - mean_{i != j} l(i, j)]
         retrieval = mean_j [l(j, j) is the largest of all l(i, j)],  shared equally where several are largest

@@ -1,16 +1,16 @@
-"""Draw the positions at which outputs of maps and sequences are read, in proportion to the labels."""
+"""Sample the positions at which outputs of maps and sequences are read, in proportion to the labels."""
 
 import torch
 from torch import Tensor
 
 
 def lattice_places(labels: Tensor, known: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw positions that a group of examples shares.
+    """Draw the same positions for all examples of a group.
 
-    A systematic sample over all labelled pairs of an example and a position, sorted by label: every class gets its
-    share, and a position is drawn as often as examples have a label there. A mean over the sample is thus an unbiased
-    mean over the labelled positions. If there are as many positions as wanted, and all have a label, each is taken
-    once.
+    This is a systematic sample over all labelled pairs of an example and a position, sorted by label. Every class is
+    drawn in proportion to its frequency, and a position in proportion to the number of examples with a label there. So
+    a mean over the sample is an unbiased mean over the labelled positions. If all examples have labels at all
+    positions, and their number is ``count``, each position is taken once.
 
     Args:
         labels: ``(g, L)`` labels or values by which pairs are sorted.
@@ -19,7 +19,7 @@ def lattice_places(labels: Tensor, known: Tensor, count: int, generator: torch.G
         generator: Generator of the sample.
 
     Returns:
-        ``(P,)`` long; without any label a sample of all positions.
+        ``(P,)`` long; if there are no labels, a sample of all positions.
     """
     length = labels.shape[1]
     if length == count and bool(known.all() | ~known.any()):
@@ -32,7 +32,7 @@ def lattice_places(labels: Tensor, known: Tensor, count: int, generator: torch.G
 
 
 def slot_places(known: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw slots of sequences of different lengths: slot k of an example is its ``floor(u_k * L)``-th valid position.
+    """Draw slots for sequences of different lengths: slot k of an example is its ``floor(u_k * L)``-th valid position.
 
     The ``u_k`` are the same for all examples, so that the rows of recombined examples can be compared slot by slot.
 
@@ -42,7 +42,7 @@ def slot_places(known: Tensor, count: int, generator: torch.Generator) -> Tensor
         generator: Generator of the sample.
 
     Returns:
-        ``(n, P)`` long; 0 of an example without valid positions.
+        ``(n, P)`` long; 0 for an example without valid positions.
     """
     lengths = known.sum(1)
     ranks = _systematic(lengths.clamp(min=1), count, generator)
@@ -51,7 +51,7 @@ def slot_places(known: Tensor, count: int, generator: torch.Generator) -> Tensor
 
 
 def slots(known: Tensor, count: int) -> Tensor:
-    """Return ``(n, P)`` long: the valid position in the middle of each of P equal parts of every sequence."""
+    """Return ``(n, P)`` long: for P equal parts of every sequence, the valid position in the middle of each."""
     lengths = known.sum(1).clamp(min=1).unsqueeze(1)
     ranks = ((torch.arange(count) + 0.5) / count * lengths).long().minimum(lengths - 1)
     return (~known).to(torch.uint8).argsort(dim=1, stable=True).gather(1, ranks)
@@ -64,19 +64,19 @@ def cells_of(known: Tensor, count: int) -> Tensor:
 
 
 def _systematic(lengths: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return ``(n, P)``: ``floor(u_k * L)`` of each length, with ``u_k`` at equal distances from a random start."""
+    """Return ``(n, P)``: ``floor(u_k * L)`` for each length L, with equally spaced ``u_k`` from a random start."""
     start = torch.rand((), generator=generator, dtype=torch.float64)
     places = (torch.arange(count) + start) / count
     return (places * lengths.double().unsqueeze(1)).long().minimum(lengths.unsqueeze(1) - 1)
 
 
 def mapped(ranks: Tensor, own: int, known: Tensor) -> Tensor:
-    """Return the positions of another sequence that correspond to some of one: those at the same relative places.
+    """Return the positions of a second sequence at the same relative places as given positions of a first.
 
     Args:
-        ranks: ``(K,)`` long: numbers among the valid positions of the one.
-        own: Number of its valid positions.
-        known: ``(L,)`` bool: the valid positions of the other; the last position stands in where there are none.
+        ranks: ``(K,)`` long: ranks among the valid positions of the first sequence.
+        own: Number of valid positions of the first sequence.
+        known: ``(L,)`` bool: the valid positions of the second sequence. If there are none, its last position is used.
     """
     valid = known.nonzero()[:, 0]
     if not len(valid):

@@ -1,4 +1,4 @@
-"""Outputs as the measures of other papers take them: one number per row, of the prediction of the real example."""
+"""One number per row, for the measures of other papers: the output that belongs to the real example's prediction."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from mviz_lightning.functional.outputs import Task, decomposable
 
 
 def prediction_scores(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Tensor:
-    """Return probabilities of classes or labels in float64, and values of a regression as they are decomposed.
+    """Return probabilities of classes or labels in float64; for a regression, :func:`decomposable` values.
 
     Args:
         outputs: ``(..., C)`` logits or values.
@@ -26,10 +26,10 @@ def prediction_scores(outputs: Tensor, task: Task, scale: Tensor | None = None) 
 
 
 def of_prediction(values: Tensor, own: Tensor, task: Task) -> Tensor:
-    """Return the values of the predicted class, or of the strongest label; of a regression all outputs, with a sign.
+    """Return the values of the predicted class or of the strongest label; for a regression, all outputs with a sign.
 
-    The predicted class turns all examples into the same direction: what speaks for the prediction is positive. Without
-    such a direction, mean contributions over examples are 0. A value has none, so its sign is that of the own output
+    For the predicted class, positive values support the prediction, in all examples. Without such a common sign, mean
+    contributions over examples are 0. Regression values have no class, so they get the sign of the example's own output
     less the mean of the group's own outputs.
 
     Args:

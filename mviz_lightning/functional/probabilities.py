@@ -1,7 +1,7 @@
 """Probabilities for scores: logits of any size keep their order and their decisions.
 
-In float64, logits of 1e-30 all have a sigmoid of exactly 0.5, and logits above 37 one of exactly 1: accuracy and AUROC
-would not tell them apart. Such logits are stretched or compressed first; no probability changes by more than 3e-7.
+In float64, the sigmoid of all logits near 1e-30 is exactly 0.5, and the sigmoid of all logits above 37 is exactly 1, so
+accuracy and AUROC would see ties. Such logits are stretched or compressed first. No probability changes by over 3e-7.
 """
 
 import torch
@@ -10,23 +10,23 @@ from torch import Tensor
 from mviz_lightning.functional.outputs import NEVER
 
 TINY = 1e-6
-"""Size to which smaller logits are stretched: their probabilities stay within 2.5e-7 of 0.5."""
+"""Size to which smaller logits are stretched; their probabilities stay within 2.5e-7 of 0.5."""
 
 SURE, SUREST = 15.0, 30.0
-"""Logits whose size is compressed begin at 15 (a probability of 3e-7 or 1 - 3e-7), and end at 30, of which float64
-tells the probability from 1 in 800 steps for each unit."""
+"""Logits larger than 15 (a probability of 3e-7 or 1 - 3e-7) are compressed into 15..30. At 30, float64 still resolves
+about 800 probabilities below 1 per unit of logit."""
 
 
 def label_probabilities(logits: Tensor) -> Tensor:
-    """Return the sigmoid of ``(..., C)`` logits in float64, which tells apart what the logits tell apart."""
+    """Return the sigmoid of ``(..., C)`` logits in float64; different logits give different probabilities."""
     return _resolved(logits).sigmoid()
 
 
 def class_probabilities(logits: Tensor) -> Tensor:
-    """Return the softmax of ``(..., C)`` logits in float64, which tells apart what the logits tell apart.
+    """Return the softmax of ``(..., C)`` logits in float64; different margins give different probabilities.
 
     A class's probability is the sigmoid of its margin, the logit less the logarithm of the sum of the others'
-    exponentials. Only where margins are tiny or huge are they used, because rows then sum to 1 up to 1e-6 alone.
+    exponentials. Margins are used only if they are tiny or huge, because rows then sum to 1 only up to 1e-6.
     """
     kept = (logits != NEVER) & (logits != -torch.inf)
     highest, largest = logits.masked_fill(~kept, -torch.inf).amax(-1, keepdim=True), 0.0
@@ -44,11 +44,11 @@ def class_probabilities(logits: Tensor) -> Tensor:
 
 
 def _margins(logits: Tensor) -> Tensor:
-    """Return each logit less the logarithm of the sum of the exponentials of the others of its row."""
+    """Return each logit less the logarithm of the sum of the exponentials of the other logits in its row."""
     leads = torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).bool()
     rest = logits.masked_fill(leads, -torch.inf).logsumexp(-1, keepdim=True)
     everyone = logits.logsumexp(-1, keepdim=True)
-    # Without a class that is not the largest, the sum is that of all, up to its own part.
+    # For a class that is not the largest, the others' sum is the sum of all classes less its own part.
     others = torch.where(leads, rest, everyone + torch.log1p(-(logits - everyone).exp().clamp(max=0.5)))
     return logits - others
 

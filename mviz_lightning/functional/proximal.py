@@ -15,16 +15,16 @@ Family: TypeAlias = Literal["multinomial", "bernoulli", "gaussian"]
 """Kind of targets: classes of which each example has one, labels of 0 and 1, or values."""
 
 CURVATURE: dict[Family, float] = {"multinomial": 0.5, "bernoulli": 0.25, "gaussian": 1.0}
-"""Largest second derivative of the loss by the scores."""
+"""Largest second derivative of the loss with respect to the scores."""
 
 MIXING = 0.99
 """Fraction of the penalty on absolute weights, against squared weights; MultiViz's value (its alpha)."""
 
 LONGER = 1.1
-"""Factor from one step length to the next, while the curvature allows it."""
+"""Factor by which the step length grows after each step; a step that the curvature does not allow is halved."""
 
 STEPS = 10_000
-"""Number of steps after which a whole path of penalties ends."""
+"""Largest number of steps for a whole path of penalties."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Problem:
 
     @property
     def start(self) -> Fit:
-        """The optimum with all weights 0, and the smallest penalty with this optimum."""
+        """The optimum in which all weights are 0, and the smallest penalty that gives it."""
         mean = self.targets.mean(0)
         weights = torch.zeros(self.values.shape[1], len(mean), dtype=torch.float64)
         intercept = {"multinomial": mean.log(), "bernoulli": mean.logit(), "gaussian": mean}[self.family]
@@ -58,16 +58,17 @@ class Problem:
 
     @property
     def rounding(self) -> float:
-        """The slope up to which a slope may be rounding.
+        """The largest slope that may be rounding.
 
-        A slope is the mean of n products of a feature, whose mean square is 1, with a residual. A sum in any order has
-        an error of up to n eps times the mean size of its terms (Higham 2002), a residual one of eps times the targets.
+        A slope is the mean of n products of a feature, whose mean square is 1, and a residual. The error of a sum, in
+        any order, is up to n eps times the mean size of its terms (Higham 2002). The error of a residual is eps times
+        the size of the targets.
         """
         deviation, size = self.targets.std(0, correction=0).max(), self.targets.abs().max()
         return torch.finfo(torch.float64).eps * float(len(self.targets) * deviation + size)
 
     def residual(self, scores: Tensor) -> Tensor:
-        """Return ``(n, K)``: the derivative of every example's loss by its scores."""
+        """Return ``(n, K)``: the derivative of every example's loss with respect to its scores."""
         if self.family == "multinomial":
             return scores.softmax(1) - self.targets
         return (scores.sigmoid() if self.family == "bernoulli" else scores) - self.targets
@@ -82,7 +83,7 @@ def minimise(problem: Problem, fit: Fit, penalty: float, tolerance: float) -> Fi
     """Continue from a fit by FISTA with restarts (Beck & Teboulle 2009; O'Donoghue & Candes 2015).
 
     Step lengths follow the local curvature (Becker et al. 2011), because the loss of many classes is much flatter than
-    the bound that holds everywhere.
+    its global bound.
     """
     descent = _Descent.of(problem, penalty)
     safe = length = descent.safe
@@ -111,7 +112,7 @@ class Point:
     scores: Tensor
 
     def beyond(self, other: "Point", part: float) -> "Point":
-        """Return the point beyond this one on the line from another, by a fraction of their distance."""
+        """Extrapolate the line from another point through this one, by a fraction of their distance."""
         weights, scores = self.weights - other.weights, self.scores - other.scores
         return Point(self.weights + part * weights, self.scores + part * scores)
 
@@ -120,7 +121,7 @@ class Point:
 class _Descent:
     """Proximal steps at one penalty: features and a last column of ones ``(n, F + 1)``, and the penalty of each weight.
 
-    Slopes are shrunk towards 0 by their rounding, so that at the smallest penalty without weights no weight appears.
+    Slopes are shrunk towards 0 by their rounding error. So at the smallest penalty with all weights 0, they stay 0.
     """
 
     problem: Problem
@@ -131,7 +132,7 @@ class _Descent:
 
     @classmethod
     def of(cls, problem: Problem, penalty: float) -> "_Descent":
-        """Prepare a problem."""
+        """Return the steps for a problem at one penalty."""
         values = torch.cat([problem.values, torch.ones(len(problem.values), 1, dtype=torch.float64)], 1)
         costs = torch.full((values.shape[1], 1), penalty, dtype=torch.float64)
         costs[-1] = 0  # of the intercept
@@ -140,7 +141,7 @@ class _Descent:
 
     @property
     def safe(self) -> float:
-        """The step length that is safe everywhere."""
+        """The step length that converges everywhere (from the global bound of the curvature)."""
         steepest = CURVATURE[self.problem.family] * _largest_eigenvalue(self.values) / len(self.values)
         return 1 / (steepest + float(self.ridge.max()))
 
@@ -149,7 +150,7 @@ class _Descent:
         return Point(weights, self.values @ weights)
 
     def step(self, start: Point, length: float) -> tuple[Point, float]:
-        """Return the end of a step, and the step length that the curvature on the way allows."""
+        """Return the end of a step, and the largest step length that the curvature along the step allows."""
         residual = self.problem.residual(start.scores)
         slope = _shrunk(self.values.T @ residual / len(self.values), self.rounding) + self.ridge * start.weights
         end = self.at(_shrunk(start.weights - length * slope, length * self.threshold))

@@ -1,4 +1,4 @@
-"""Retrieval within groups: each example is looked up in its group by one modality, among those of the other."""
+"""Retrieval within groups: one modality of an example is the query; the group's other modalities are candidates."""
 
 from typing import NamedTuple
 
@@ -9,20 +9,20 @@ from mviz_lightning.functional.jackknife import jackknife
 from mviz_lightning.functional.rounding import ROUNDED
 
 HALF = 16
-"""Bits of a half-precision number."""
+"""Number of bits of a half-precision number."""
 
 
 class Retrieval(NamedTuple):
-    """Top-1 accuracies of looking examples up within their groups, and what the modalities decide.
+    """Top-1 accuracies of retrieval within groups, and the effects of the modalities on them.
 
     Attributes:
         score: ``()`` mean accuracy of both directions.
-        emap_score: ``()`` that of the additive part of the scores alone, ``score - emap_gap``.
-        emap_gap: ``()`` what the interaction of both modalities adds.
+        emap_score: ``()`` accuracy of the additive part of the scores alone, ``score - emap_gap``.
+        emap_gap: ``()`` gain in accuracy from the interaction of both modalities.
         low: ``()`` lower bound of the 95 % interval of the gap; NaN with fewer than two groups.
         high: ``()`` upper bound.
-        perceptual: ``(2,)`` accuracy that is lost when the query is that of another example, by the query's modality.
-        flips: ``(2,)`` how often the answer changes with the query, relative to the right answer.
+        perceptual: ``(2,)`` loss in accuracy when the query comes from another example, by the query's modality.
+        flips: ``(2,)`` how often the answer changes with the query, relative to how often the right answer changes.
         chance: ``()`` accuracy of random answers.
         error: ``()`` standard error of the score; NaN with fewer than two groups.
     """
@@ -39,21 +39,21 @@ class Retrieval(NamedTuple):
 
 
 def group_retrieval(scores: Tensor, right: Tensor) -> Retrieval:
-    """Return how well pairs are found by their scores within groups, in both directions.
+    """Return how well scores retrieve the matching pairs within groups, in both directions.
 
-    ``a_i(j)`` is the answer to query i: 1 at the highest score, shared equally where several are highest. Its hits are
-    ``h_i = sum_j a_i(j) right(i, j)``; the accuracy is their mean, from the rows and from the columns. With another
-    query k in place of i (Gat et al. 2021)::
+    ``a_i(j)`` is the answer to query i: 1 at the highest score, shared equally among several highest. Its hits are
+    ``h_i = sum_j a_i(j) right(i, j)``. The accuracy is the mean of the hits, over rows and columns as queries. With
+    another query k in place of i (Gat et al. 2021)::
 
         perceptual = mean_i h_i - mean_{i != k} sum_j a_k(j) right(i, j)
         flips = mean_{i != k} |a_i - a_k|^2 / mean_{i != k} |r_i - r_k|^2,   r_i = right(i, .) / sum_j right(i, j)
 
     The additive part (EMAP, Hessel & Lee 2020) of a score is row mean + column mean - grand mean. It ranks the same
-    candidate first for every query, so its accuracy is about that of chance, whatever the model.
+    candidate first for every query, so its accuracy is about chance for every model.
 
     Args:
         scores: ``(G, g, g)`` score of row modality i and column modality j in every group; larger is nearer.
-        right: ``(G, g, g)`` bool: which pairs belong together, the diagonal and copies.
+        right: ``(G, g, g)`` bool: which pairs match: the diagonal and copies.
 
     Returns:
         Values in float64. Mirrored by :class:`~mviz_lightning.metrics.GroupRetrieval`.
@@ -68,7 +68,7 @@ def group_retrieval(scores: Tensor, right: Tensor) -> Retrieval:
 
 
 def retrieval_statistics(scores: Tensor, right: Tensor) -> Tensor:
-    """Return ``(G, 8)`` float64: means over each group, of which :func:`retrieval_of` makes the values."""
+    """Return ``(G, 8)`` float64: means over each group, from which :func:`retrieval_of` computes the values."""
     equal = rounding_of_scores(scores)
     scores = scores.double()
     additive = scores.mean(2, keepdim=True) + scores.mean(1, keepdim=True) - scores.mean((1, 2), keepdim=True)
@@ -98,20 +98,20 @@ def retrieval_of(statistics: Tensor) -> Retrieval:
 
 
 def answers(scores: Tensor, equal: Tensor) -> Tensor:
-    """Return ``(G, g, g)`` float64: the answer to each row, 1 at its highest score, shared where several are.
+    """Return ``(G, g, g)`` float64: the answer to each row, 1 at its highest score, shared among several highest.
 
     Args:
         scores: ``(G, g, g)``.
-        equal: ``(G, 1, 1)`` difference up to which two scores are equal.
+        equal: ``(G, 1, 1)`` largest difference of two scores that count as equal.
     """
     highest = scores >= scores.amax(-1, keepdim=True) - equal
     return highest / highest.sum(-1, keepdim=True).double()
 
 
 def rounding_of_scores(scores: Tensor) -> Tensor:
-    """Return ``(G, 1, 1)`` float64: the difference of scores that may be the order in which a processor adds up.
+    """Return ``(G, 1, 1)`` float64: the largest difference of scores that the order of additions may cause.
 
-    Scores of 16 bits are equal where they are so to the last bit: they were rounded after they were added up.
+    It is 0 for 16-bit scores: they are rounded after the additions, so equal scores are bit-identical.
     """
     precision = torch.finfo(scores.dtype)
     size = scores.double().abs().amax((1, 2), keepdim=True) if len(scores) else scores.double()[:, :1, :1]
@@ -119,11 +119,11 @@ def rounding_of_scores(scores: Tensor) -> Tensor:
 
 
 def right_pairs(first: Tensor, second: Tensor) -> Tensor:
-    """Return ``(G, g, g)`` bool: pairs of one example, and those whose first or whose second modality is a copy.
+    """Return ``(G, g, g)`` bool: pairs of one example, and pairs whose first or second modality is a copy.
 
     Args:
-        first: ``(G, g)`` numbers of the examples' first modality; equal numbers are copies.
-        second: ``(G, g)`` those of the second.
+        first: ``(G, g)`` identifiers of the examples' first modality; equal identifiers are copies.
+        second: ``(G, g)`` identifiers of the second modality.
     """
     return (first.unsqueeze(2) == first.unsqueeze(1)) | (second.unsqueeze(2) == second.unsqueeze(1))
 
@@ -135,7 +135,7 @@ def _hits(found: Tensor, right: Tensor) -> Tensor:
 
 def _swapped_hits(found: Tensor, right: Tensor) -> Tensor:
     """Return ``(G,)``: how often the answers to the queries of other examples are right."""
-    crossed = right.double() @ found.mT  # [i, k]: hits of query k where those of i are right
+    crossed = right.double() @ found.mT  # [i, k]: hits of query k if the right candidates are those of i
     size = found.shape[1]
     return (crossed.sum((1, 2)) - crossed.diagonal(dim1=1, dim2=2).sum(1)) / (size * (size - 1))
 

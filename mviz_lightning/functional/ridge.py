@@ -1,4 +1,4 @@
-"""How well raw inputs predict the labels without the user's model: kernel ridge regression on held-out examples."""
+"""Prediction of labels from raw inputs without the user's model: kernel ridge regression on held-out examples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ PENALTIES = tuple(10.0**exponent for exponent in range(-4, 3))
 """Ridge penalties that are tried, as fractions of the kernel's mean eigenvalue."""
 
 COLUMNS = 8192
-"""Columns that are standardised at once; float64 copies of all would take twice the memory of the inputs."""
+"""Number of columns that are standardised at once; float64 copies of all take twice the memory of the inputs."""
 
 COPY = 0.02
-"""Largest squared distance of near duplicates (augmented copies, neighbouring frames), as a fraction of the median."""
+"""Largest squared distance of near duplicates (augmented copies, adjacent frames), as a fraction of the median."""
 
 EXACT_COPY = 1e-9
-"""Largest squared distance of exact duplicates, as a fraction of the median: rounding."""
+"""Largest squared distance of exact duplicates, as a fraction of the median; the distance is rounding."""
 
 NARROW = 16
-"""Number of columns up to which only exact duplicates count: in few dimensions distinct examples are close."""
+"""Largest number of columns for which only exact duplicates count: in few dimensions, distinct examples are close."""
 
 
 def standardised_kernel(features: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def standardised_kernel(features: Tensor) -> Tensor:
         values = columns.double().nan_to_num(torch.nan, torch.nan, torch.nan)
         centred = (values - values.nanmean(0)).nan_to_num()
         spread = centred.square().mean(0).sqrt()
-        # Rounding of a constant column is no feature; the scale of a tiny one is no reason to drop it.
+        # Drop columns that vary only by rounding; keep columns of small numbers that vary by more.
         real = spread > rounding_of(columns.nan_to_num(0.0, 0.0, 0.0))
         scaled = centred[:, real] / spread[real]
         kernel += scaled @ scaled.T
@@ -46,11 +46,11 @@ def standardised_kernel(features: Tensor) -> Tensor:
 
 
 def near_duplicates(kernel: Tensor, columns: int) -> Tensor:
-    """Return ``(N,)``: for every example the first of its chain of equal or nearly equal examples.
+    """Return ``(N,)``: for every example, the first example of its chain of exact or near duplicates.
 
     Args:
         kernel: ``(N, N)`` from :func:`standardised_kernel`.
-        columns: Number of columns; up to :data:`NARROW` only exact duplicates count.
+        columns: Number of columns; up to :data:`NARROW`, only exact duplicates count.
     """
     limit = COPY if columns > NARROW else EXACT_COPY
     distances = _distances(kernel)
@@ -64,7 +64,7 @@ def near_duplicates(kernel: Tensor, columns: int) -> Tensor:
 def _distances(kernel: Tensor) -> Tensor:
     """Return ``(N, N)`` squared distances; 0 where they may be rounding.
 
-    The mean square is the number of standardised features, the number of products in each sum.
+    The mean of the squares equals the number of standardised features, which is the number of terms in each sum.
     """
     squares = kernel.diagonal()
     distances = squares[:, None] + squares[None] - 2 * kernel
@@ -88,11 +88,11 @@ def gaussian_kernel(kernel: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """Which kernels a regression may choose from, and for what.
+    """The kernels among which a regression may choose, and whether each target chooses alone.
 
     Attributes:
-        count: Number of kernels, from the first on.
-        each: Whether every target has a kernel and a penalty of its own; otherwise all targets share them.
+        count: Number of kernels: the first ``count`` of the list.
+        each: Whether every target has its own kernel and penalty; otherwise all targets share them.
     """
 
     count: int
@@ -106,7 +106,7 @@ class KernelChoice:
         """
         found = errors[: self.count].nan_to_num(torch.inf)
         found = found if self.each else found.sum(-1, keepdim=True)
-        # NumPy takes the first of equals: where further kernels tell nothing more, they are not chosen.
+        # NumPy's argmin returns the first minimum, so a further kernel is chosen only if it reduces the error.
         first = torch.from_numpy(found.flatten(0, 1).numpy().argmin(0)).expand(errors.shape[-1])
         return first // errors.shape[1], first % errors.shape[1]
 
@@ -116,7 +116,7 @@ def kernel_ridge_predictions(kernels: Sequence[Tensor], targets: Tensor, folds: 
 
     ``prediction = mean + k (K + penalty I)^-1 (targets - mean)``, centred in feature space. Kernel and penalty are
     chosen in the training folds by the leave-one-out error, which has a closed form (PRESS, Allen 1974). So held-out
-    errors are unbiased; if there is nothing to learn, they are larger than those of the mean.
+    errors are unbiased; without any signal, they are larger than the errors of the mean.
 
     Args:
         kernels: Kernels to choose from, each ``(N, N)``.
@@ -132,11 +132,11 @@ def kernel_ridge_predictions(kernels: Sequence[Tensor], targets: Tensor, folds: 
 def chosen_predictions(
     kernels: Sequence[Tensor], choices: Sequence[KernelChoice], targets: Tensor, folds: Tensor
 ) -> list[Tensor]:
-    """Return :func:`kernel_ridge_predictions` for several choices among the same kernels, each fitted once.
+    """Return :func:`kernel_ridge_predictions` for several choices among the same kernels; each kernel is fitted once.
 
     Args:
         kernels: Kernels, each ``(N, N)``; zeros predict the mean.
-        choices: Which of them each regression may choose.
+        choices: The kernels among which each regression may choose.
         targets: ``(N, K)`` float64.
         folds: ``(N,)`` fold of every example.
 
@@ -155,7 +155,7 @@ def chosen_predictions(
 
 
 def _predicted(fits: Sequence["_Fit"], kernels: Tensor, penalties: Tensor) -> Tensor:
-    """Return ``(n, K)`` held-out predictions of every target by its own kernel and penalty."""
+    """Return ``(n, K)`` held-out predictions of every target with its own kernel and penalty."""
     found = torch.empty(len(fits[0].across), len(kernels), dtype=torch.float64)
     for kernel in torch.unique(kernels).tolist():
         some = (kernels == kernel).nonzero()[:, 0]
@@ -164,15 +164,15 @@ def _predicted(fits: Sequence["_Fit"], kernels: Tensor, penalties: Tensor) -> Te
 
 
 def _centred(kernel: Tensor, inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the training part's kernel and the held-out part's kernel with it, both centred at the training mean.
+    """Return the training kernel, and the kernel between held-out and training part, both centred at the training mean.
 
-    Entries up to rounding become 0: features that do not vary in the training part predict nothing.
+    Entries that may be rounding become 0, so that features that are constant in the training part predict nothing.
     """
     within, across = kernel[inside][:, inside], kernel[outside][:, inside]
     means = within.mean(0)
     centred = within - means - means[:, None] + means.mean()
     rounding = ROUNDED * torch.finfo(kernel.dtype).eps * len(within) * within.abs().amax()
-    return centred.where(centred.abs() > rounding, 0.0), across - means  # what is multiplied by it adds up to 0
+    return centred.where(centred.abs() > rounding, 0.0), across - means  # its factor sums to 0
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class _Fit:
     Attributes:
         values: ``(n,)`` eigenvalues of the training part's kernel.
         vectors: ``(n, n)`` its eigenvectors.
-        along: ``(n, K)`` the targets in their coordinates.
+        along: ``(n, K)`` the targets in the coordinates of the eigenvectors.
         across: ``(m, n)`` the held-out part's kernel with the training part.
         errors: ``(penalties, K)`` squared leave-one-out errors in the training part.
     """
@@ -207,7 +207,7 @@ class _Fit:
         return cls(values, vectors, along, across, torch.stack(errors))
 
     def held_out(self, targets: Tensor, penalties: Tensor) -> Tensor:
-        """Return ``(m, k)`` held-out predictions of some targets, ``(k,)``, each at its own penalty."""
+        """Return ``(m, k)`` held-out predictions of k targets, each at its own penalty."""
         shrunk = self.along[:, targets] / (self.values[:, None] + _penalties(self.values)[penalties])
         return self.across @ (self.vectors @ shrunk)
 

@@ -1,14 +1,14 @@
-"""Which columns vary by more than rounding, in whatever order a processor adds up."""
+"""Which columns vary by more than rounding, for any order of additions of the processor."""
 
 import torch
 from torch import Tensor
 
 ROUNDED = 4
-"""Largest change that counts as rounding, in roundings (eps) of the largest value."""
+"""Largest change that counts as rounding, in eps of the largest value."""
 
 
 def rounding_of(values: Tensor) -> Tensor:
-    """Return ``(F,)`` float64: the deviation of ``(n, F)`` values up to which it may be rounding of their type."""
+    """Return ``(F,)`` float64: the largest deviation of ``(n, F)`` values that may be rounding of their number type."""
     precision = torch.finfo(values.dtype if values.is_floating_point() else torch.float64)
     return ROUNDED * precision.eps * values.double().abs().amax(0)
 

@@ -1,4 +1,4 @@
-"""The score side: what recombining examples costs in accuracy."""
+"""Scores of recombined examples: the loss in accuracy when modalities are swapped."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -12,10 +12,10 @@ from mviz_lightning.functional.probabilities import class_probabilities, label_p
 from mviz_lightning.functional.targets import labelled
 
 FEW = 32
-"""Largest mean number of true labels up to which comparing each with all outputs is faster than sorting these."""
+"""Mean number of true labels per example up to which comparing each with all outputs is faster than sorting."""
 
 COMPARED = 2**20
-"""Largest number of values that are compared at once: 8 MiB of float64."""
+"""Largest number of values that are compared at once: 2^20, 8 MiB of float64."""
 
 Score: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """A score of predictions and targets, such as ``torchmetrics.functional.classification.binary_accuracy``."""
@@ -55,11 +55,11 @@ def perceptual_score(outputs: Tensor, target: Tensor, design: Design, *, task: T
 def graded_accuracy(predicted: Tensor, target: Tensor) -> Tensor:
     """Return the target's value at the highest prediction of every example: VQA's accuracy (Antol et al. 2015).
 
-    Several people were asked there, so that targets lie between 0 and 1. A single prediction chooses between two sides:
-    then it is the target where the prediction is above 0.5, and 1 less the target elsewhere.
+    Each VQA question has the answers of several people, so targets lie between 0 and 1. With a single output, the value
+    is the target if the prediction is above 0.5, and 1 less the target otherwise.
 
     Args:
-        predicted: ``(n, C)`` or ``(n,)`` predictions, of which only the highest counts.
+        predicted: ``(n, C)`` or ``(n,)`` predictions; only the highest of each row counts.
         target: Soft labels of the same shape.
 
     Returns:
@@ -73,8 +73,9 @@ def graded_accuracy(predicted: Tensor, target: Tensor) -> Tensor:
 def label_ranking_average_precision(predicted: Tensor, target: Tensor) -> Tensor:
     """Return the label-ranking average precision of every example (Tsoumakas et al. 2010).
 
-    Over the true labels j: the number of true labels that are predicted at least as high as j, divided by the number of
-    all labels that are. 1 if all true labels rank above all others; 1 without true labels. Ties count as ranked above.
+    The mean, over the true labels j, of the number of true labels that are predicted at least as high as j, divided by
+    the number of all labels that are predicted at least as high. It is 1 if all true labels rank above all others, or
+    if there are no true labels. Ties count as ranked above.
 
     Args:
         predicted: ``(n, C)`` predictions.
@@ -145,7 +146,7 @@ def labelled_predictions(outputs: Tensor, target: Tensor, task: Task) -> tuple[T
 def predictions(outputs: Tensor, task: Task) -> Tensor:
     """Return probabilities for classification, values for regression.
 
-    Metrics that infer from the range whether they received logits infer wrongly on some batches.
+    Metrics that infer from the value range whether they received logits are wrong on some batches.
 
     Args:
         outputs: ``(n, C)`` logits or values.

@@ -1,9 +1,9 @@
 """Attribution of an output to the segments of a modality: occlusion, LIME, Shapley values, sums of derivatives.
 
-All of them split ``f(x) - f(x with all segments masked)`` over the segments.
+All methods split ``f(x) - f(x with all segments masked)`` over the segments.
 
 Captum has these methods too, and the tests compare with it. Captum calls the model itself, for one input at a time.
-Here a method only returns masks and reads outputs. So rows of all examples and methods are evaluated together,
+Here a method only returns masks and reads outputs. So the rows of all examples and methods are evaluated together,
 encodings of the other modalities are reused, and the training model stays unchanged.
 """
 
@@ -43,7 +43,7 @@ class ShapleyMasks:
 
 @dataclass(frozen=True)
 class SegmentWeights:
-    """What each segment adds to the outputs.
+    """The effect of each segment on the outputs.
 
     Attributes:
         weights: ``(U, K)`` float64 for K outputs, or ``(U,)`` for one, in units of the output.
@@ -82,8 +82,8 @@ def perturbation_masks(method: Perturbation, segments: int, samples: int | None 
     Args:
         method: ``occlusion``, ``lime`` or ``shap``.
         segments: Number of segments, U.
-        samples: Number of masks, an upper limit; occlusion uses one per segment. By default 4 (LIME) or 16 (SHAP) per
-            segment, and 64 or 128 or more.
+        samples: Largest number of masks; occlusion uses one per segment. Default: 4 (LIME) or 16 (SHAP) per segment,
+            but at least 64 (LIME) or 128 (SHAP).
         seed: Seed of drawn masks.
 
     Returns:
@@ -128,7 +128,7 @@ def perturbation_attribution(
     if method == "shap":
         return SegmentWeights(shapley_values(shapley_masks(segments, count, seed), outputs, whole, without))
     masks = draw_masks(segments, count, seed)
-    # If all masks stand for a larger number of draws, the penalty shrinks in proportion.
+    # If there are fewer masks than samples (all masks are taken), the penalty is reduced in proportion.
     found = surrogate(masks, outputs, alpha=ALPHA * len(masks) / count)
     return SegmentWeights(found.weights, found.r2)
 
@@ -136,14 +136,14 @@ def perturbation_attribution(
 def shapley_masks(segments: int, samples: int, seed: int = 0) -> ShapleyMasks:
     """Return masks and weights of KernelSHAP (Lundberg & Lee 2017, theorem 2).
 
-    The kernel of a mask that keeps s of U segments is ``(U - 1) / (binom(U, s) s (U - s))``. If all masks are up to
-    ``samples``, all are taken. Otherwise whole sizes are taken, from the outer ones (one segment stays, or one is
-    masked) inwards, as long as their part of the kernel pays for all their masks. The rest is drawn by size, each mask
-    with its complement (Covert & Lee 2021).
+    The kernel of a mask that keeps s of U segments is ``(U - 1) / (binom(U, s) s (U - s))``. If there are at most
+    ``samples`` masks, all are taken. Otherwise all masks of a size are taken, from the outer sizes (one segment stays,
+    or one is masked) inwards, while a size's part of the kernel times the remaining samples is at least its number of
+    masks. The rest is drawn by size, each mask with its complement (Covert & Lee 2021).
 
     Args:
         segments: Number of segments, U.
-        samples: Number of masks, an upper limit.
+        samples: Largest number of masks.
         seed: Seed of the draw.
 
     Returns:
@@ -189,7 +189,7 @@ def _with_complements(masks: Tensor) -> Tensor:
 
 
 def _drawn(segments: int, mass: dict[int, float], pairs: int, seed: int) -> Tensor:
-    """Draw masks of the sizes that are left, each with its complement: ``(2 * pairs, U)``."""
+    """Draw masks of the remaining sizes, each with its complement: ``(2 * pairs, U)``."""
     if not mass or not pairs:
         return torch.zeros(0, segments, dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
@@ -219,7 +219,7 @@ def shapley_values(drawn: ShapleyMasks, outputs: Tensor, whole: Tensor, without:
     if segments < 2:
         return change.expand(segments, -1)
     design, root = drawn.masks.double(), drawn.weights.sqrt().unsqueeze(1)
-    # The last segment gets what the others leave of the change, so the constraint holds exactly.
+    # The last segment gets the change less the other segments' values, so the constraint holds exactly.
     response = outputs.double() - without.double() - design[:, -1:] * change
     others = root * (design[:, :-1] - design[:, -1:])
     rest: Tensor = torch.linalg.lstsq(others, root * response, driver="gelsd").solution

@@ -12,10 +12,10 @@ from mviz_lightning.functional.proximal import MIXING, Family, Fit, Problem, min
 from mviz_lightning.functional.rounding import beyond_rounding, standardisation
 
 PATH_LENGTH = 40
-"""Number of penalties of a path, equally spaced in the logarithm: steps of 11 %."""
+"""Number of penalties of a path, equally spaced in the logarithm: each is 11 % smaller than the last."""
 
 SMALLEST = 0.01
-"""Last penalty of a path, as a fraction of the first, at which all weights are 0; glmnet's default for F > n."""
+"""Last penalty of a path, as a fraction of the first (at which all weights are 0); glmnet's default for F > n."""
 
 PATIENCE = 5
 """Number of penalties in a row without a smaller held-out loss, after which a path ends."""
@@ -31,7 +31,7 @@ class SparseLinear:
     Attributes:
         weights: ``(F, K)`` weights of the standardised features.
         intercept: ``(K,)``; minus infinity for classes without training examples.
-        penalty: Penalty chosen on held-out examples; 0 if there was nothing to learn.
+        penalty: Penalty chosen on held-out examples; 0 if all weights are 0.
         mean: ``(F,)`` means of the features.
         spread: ``(F,)`` standard deviations of the features; infinite for constant ones, so that they have no effect.
     """
@@ -54,12 +54,12 @@ class SparseLinear:
 def sparse_linear(features: Tensor, targets: Tensor, held_out: Tensor, family: Family) -> SparseLinear:
     """Fit a path of :func:`elastic_net` models, and choose the penalty on held-out examples.
 
-    The sparse linear model of MultiViz's prediction stage (Liang et al. 2023; Wong et al. 2021).
+    This is the sparse linear model of MultiViz's prediction stage (Liang et al. 2023; Wong et al. 2021).
 
     Args:
         features: ``(N, F)``, finite.
-        targets: ``(N, K)``: one-hot classes, labels of 0 and 1, or values. Values share one penalty; bring them to one
-            scale.
+        targets: ``(N, K)``: one-hot classes, labels of 0 and 1, or values. Values share one penalty, so pass them on
+            one scale.
         held_out: ``(N,)`` bool, True for the examples on which the penalty is chosen.
         family: Kind of targets.
 
@@ -76,7 +76,7 @@ def sparse_linear(features: Tensor, targets: Tensor, held_out: Tensor, family: F
     weights, penalty = torch.zeros(len(mean), targets.shape[1], dtype=torch.float64), 0.0
     if bool(varies.any()):
         seen = targets[:, varies]
-        judges = held_out & seen.any(1) if family == "multinomial" else held_out  # not of classes that nobody knows
+        judges = held_out & seen.any(1) if family == "multinomial" else held_out  # without unseen classes
         found = _best(Problem(values[inside], seen[inside], family), values[judges], seen[judges])
         weights[:, varies], intercept[varies], penalty = found.weights, found.intercept, found.penalty
     return SparseLinear(weights, intercept, penalty, mean, spread)
@@ -126,7 +126,7 @@ def _constant(targets: Tensor, family: Family) -> Tensor:
 
 
 def _best(problem: Problem, values: Tensor, targets: Tensor) -> Fit:
-    """Fit smaller penalties until the held-out loss stops falling; return the first fit within a standard error."""
+    """Fit smaller penalties until the held-out loss stops falling; return the sparsest fit within a standard error."""
     if len(values) < 2:
         return problem.start
     fits: list[Fit] = []
@@ -146,7 +146,7 @@ def _best(problem: Problem, values: Tensor, targets: Tensor) -> Fit:
 
 
 def _path(problem: Problem) -> Iterator[Fit]:
-    """Yield the fit for every penalty, from the largest to the smallest; each starts from the last one."""
+    """Yield the fit for every penalty, from the largest to the smallest; each fit starts from the previous one."""
     fit = start = problem.start
     for part in torch.logspace(0, math.log10(SMALLEST), PATH_LENGTH if start.penalty > 0 else 0, dtype=torch.float64):
         fit = _refined(problem, fit, start.penalty * float(part), COARSE)
@@ -156,7 +156,7 @@ def _path(problem: Problem) -> Iterator[Fit]:
 
 
 def _refined(problem: Problem, fit: Fit, penalty: float, tolerance: float) -> Fit:
-    """Solve for the features that may have a weight, and add others until the optimality conditions hold."""
+    """Fit the features that may have a weight, and add features until the optimality conditions hold."""
     # The strong rule (Tibshirani et al. 2012): a gradient changes no faster than the penalty.
     likely = problem.mixing * (2 * penalty - max(fit.penalty, penalty))
     active = fit.weights.ne(0).any(1) | (problem.asking(fit) >= likely)

@@ -7,12 +7,13 @@ from mviz_lightning.functional.designs import Design
 from mviz_lightning.functional.jackknife import Estimate, jackknife
 
 LEAST = 12
-"""Smallest number of examples of a subset. From 12 on, the nominal 95 % interval covers 0.86 to 0.98; with 8 it covers
-down to 0.67 where the outputs are a product (``python tests/benchmarks/subset_coverage.py``)."""
+"""Smallest number of examples of a subset. With 12 or more, the nominal 95 % interval covers the true value in 86 to 98
+% of cases; with 8 examples, in only 67 % if the outputs are a product (``python
+tests/benchmarks/subset_coverage.py``)."""
 
 
 def swap_effects(outputs: Tensor, design: Design) -> Tensor:
-    """Measure how far each real example's outputs move when its modalities are taken from others of its group.
+    """Measure how much each real example's outputs change when its modalities are taken from others of its group.
 
     Half the mean squared distance, summed over the outputs, as in Jansen's estimator of the total effect (1999)::
 
@@ -34,10 +35,10 @@ def swap_effects(outputs: Tensor, design: Design) -> Tensor:
 
 
 def _everything_swapped(outputs: Tensor, own: Tensor, design: Design) -> Tensor:
-    """Return ``(..., g)``: half the mean squared distance to the tuples of as many other examples as modalities."""
+    """Return ``(..., g)``: half the mean squared distance to tuples of other examples, all different."""
     strangers = _strangers(design).to(outputs)
     weights = strangers / strangers.sum(-1, keepdim=True)
-    offset = outputs.mean(-2, keepdim=True)  # |a - b|^2 by products loses fewer digits without it
+    offset = outputs.mean(-2, keepdim=True)  # without it, |a - b|^2 by products is more precise
     rows, real = outputs - offset, own - offset
     across = (real * (weights @ rows)).sum(-1)
     apart = real.square().sum(-1) - 2 * across + (weights @ rows.square().sum(-1, keepdim=True)).squeeze(-1)
@@ -45,7 +46,7 @@ def _everything_swapped(outputs: Tensor, own: Tensor, design: Design) -> Tensor:
 
 
 def _strangers(design: Design) -> Tensor:
-    """Return ``(g, T)`` bool: the tuples of distinct examples none of which is the given one."""
+    """Return ``(g, T)`` bool: the tuples of distinct examples that do not contain the given example."""
     return distinct_members(design.tuples) & (design.tuples != torch.arange(design.size).view(-1, 1, 1)).all(-1)
 
 
@@ -57,14 +58,15 @@ def distinct_members(tuples: Tensor) -> Tensor:
 def subset_totals(effects: Tensor, members: Tensor) -> Estimate:
     """Estimate the total effect of every modality within a subset of the examples, with 95 % intervals.
 
-    ``total_m(S) = sum_{i in S} d_m(i) / sum_{i in S} d(i)``, with :func:`swap_effects`: how far the outputs of the
-    examples in S move when m is taken from any other example, as a fraction of how far they move when everything is.
-    0: their predictions do not use m. 1: without m nothing is left of them. Donors are drawn from all examples, since
-    the evidence for a class is often the same in all of its examples: swapped within the class it would move nothing.
+    ``total_m(S) = sum_{i in S} d_m(i) / sum_{i in S} d(i)``, with :func:`swap_effects`: how much the outputs of the
+    examples in S change when m is taken from any other example, as a fraction of the change when all modalities are. 0:
+    their predictions do not use m. 1: swapping m changes them as much as swapping all modalities. Donors are drawn from
+    all examples, because examples of one class often share the evidence for it: a swap within the class would have no
+    effect.
 
-    Over all examples of independent modalities it is the total effect of :func:`contribution_shares`. Where modalities
-    agree, as those of one class do, totals of subsets are smaller: what one modality loses, the other still says.
-    They need not add up to 1 or more.
+    Over all examples of independent modalities, it is the total effect of :func:`contribution_shares`. Within a class,
+    modalities are redundant, so totals of subsets are smaller: the other modality still contains the swapped
+    information. They may add up to less than 1.
 
     Args:
         effects: ``(G, g, 1 + M)`` of :func:`swap_effects`.
@@ -72,7 +74,7 @@ def subset_totals(effects: Tensor, members: Tensor) -> Estimate:
 
     Returns:
         ``(M,)`` values and bounds, by the delete-one-group :func:`jackknife` over the groups that hold members; NaN
-        bounds if only one does. All are 0 where the outputs do not vary.
+        bounds if only one group does. All are 0 where the outputs do not vary.
     """
     sums = (effects * members.to(effects).unsqueeze(-1)).sum(1)
     return jackknife(sums[members.any(1).to(sums.device)], _ratios)

@@ -15,11 +15,11 @@ ALPHA = 1.0
 """Ridge penalty on the weights; the value of LIME's and DIME's released code."""
 
 EXACT = 1e-12
-"""Size of residuals, relative to the responses, up to which they are rounding in float64."""
+"""Largest size of residuals, relative to the responses, that counts as rounding in float64."""
 
 
 def rounding(dtype: torch.dtype) -> float:
-    """Return the spread of responses, relative to their size, up to which it may be rounding in a number type."""
+    """Return the largest spread of responses, relative to their size, that may be rounding in a number type."""
     return max(ROUNDING, 4 * torch.finfo(dtype).eps)
 
 
@@ -29,7 +29,7 @@ def draw_masks(segments: int, samples: int, seed: int = 0) -> Tensor:
 
     Args:
         segments: Number of segments, U.
-        samples: Number of masks, up to which all 2^U masks are taken.
+        samples: Number of masks; if there are no more than ``samples`` different masks (2^U), all are taken.
         seed: Seed of the draw.
 
     Returns:
@@ -63,8 +63,8 @@ class Surrogate:
     """A weighted ridge regression of responses on masks.
 
     Attributes:
-        weights: ``(U, K)``: what a segment that stays adds to each of K responses.
-        r2: ``(K,)`` leave-one-out R², up to 1: the part of the variance of held-out masks' responses that the weights
+        weights: ``(U, K)``: change of each of K responses when a segment is present.
+        r2: ``(K,)`` leave-one-out R², up to 1: fraction of the responses' variance on held-out masks that the weights
             predict; NaN if the response does not vary.
     """
 
@@ -78,15 +78,16 @@ def surrogate(
     """Fit the linear surrogate of LIME to the responses of masked inputs (Ribeiro et al. 2016, eq. 2, as a ridge).
 
     ``min over w, b of sum_s kernel(s) * (response_s - b - s @ w)^2 + alpha * |w|^2``. The weights are linear in the
-    responses. With DIME's responses (Lyu et al. 2022), the mean over donors for UC and own less mean for MI, the
-    weights of UC and MI therefore add up to those of plain LIME.
+    responses. DIME's responses (Lyu et al. 2022) are the mean over donors for UC, and the own output less this mean for
+    MI. So the weights of UC and MI add up to the weights of plain LIME.
 
     Args:
         masks: ``(S, U)`` bool, True where a segment stays.
         responses: ``(S, K)`` outputs for the masks.
         width: Width of the kernel, in cosine distance.
         alpha: Ridge penalty.
-        floor: Spread of the responses up to which it is rounding. For differences of outputs, give that of the outputs.
+        floor: Largest spread of the responses that counts as rounding. For differences of outputs, pass the value of
+            the outputs.
 
     Returns:
         Weights and leave-one-out R² of K responses.
@@ -100,7 +101,7 @@ def surrogate(
     weights = projection @ spread
     leverage = share + (centred * projection.T).sum(1)
     residual = spread - centred @ weights
-    # Residuals of an exact fit are rounding, and its leverages are 1.
+    # An exact fit has leverages of 1, and its residuals are rounding.
     residual = residual.where(residual.abs() > EXACT * responses.abs().amax(0), 0.0)
     r2 = _leave_one_out(spread, residual, importance, leverage)
     varies = spread.abs().amax(0) > (ROUNDING * responses.abs().amax(0)).clamp(min=floor)
@@ -110,7 +111,7 @@ def surrogate(
 def _leave_one_out(spread: Tensor, residual: Tensor, importance: Tensor, leverage: Tensor) -> Tensor:
     """Return ``1 - PRESS / PRESS of the mean alone``, both in closed form (Allen 1974).
 
-    In-sample R² is 0.2 to 0.9 on pure noise, because there are only a few masks per segment.
+    In-sample R² would be 0.2 to 0.9 on pure noise, because there are only a few masks per segment.
     """
     missed = (residual / (1 - leverage).clamp(min=1e-12).unsqueeze(1)).square()
     share = importance / importance.sum()

@@ -1,24 +1,24 @@
-"""Targets: which examples have a label, and which."""
+"""Targets: which examples have a label, and their labels in a standard form."""
 
 from torch import Tensor
 
 from mviz_lightning.functional.outputs import Task
 
 IGNORED = -100
-"""Target of an example without a label: ``ignore_index`` of PyTorch's losses."""
+"""Target of an example without a label: the default ``ignore_index`` of PyTorch's losses."""
 
 LIKELY = 0.5
-"""Smallest soft label that counts as 1 where 0 or 1 is needed."""
+"""Smallest soft label that is rounded to 1 where hard labels are needed."""
 
 WHOLE = 1e-2
-"""Largest deviation from 1 of the sum of soft labels: half precision, or labels written with two digits."""
+"""Largest deviation from 1 of a sum of soft labels; allows half precision and labels with two digits."""
 
 ROUNDED = 1e-3
-"""Largest distance of soft labels from 0..1 that is rounding: half precision."""
+"""Largest distance of soft labels from 0..1 that counts as rounding, of half precision."""
 
 
 def without_ignored(target: Tensor, ignored: int) -> Tensor:
-    """Return targets in which -100 stands where another number meant no label; whole numbers get a signed type."""
+    """Return targets with -100 in place of another number that means no label; whole numbers get a signed type."""
     if ignored == IGNORED:
         return target
     signed = target if target.is_floating_point() else target.long()  # uint8 holds no -100
@@ -26,7 +26,7 @@ def without_ignored(target: Tensor, ignored: int) -> Tensor:
 
 
 def labelled(target: Tensor, task: Task | None = None) -> Tensor:
-    """Tell which examples have a label.
+    """Return which examples have a label.
 
     An example with several labels has a label only if none of them is missing, because scores need all.
 
@@ -43,11 +43,7 @@ def labelled(target: Tensor, task: Task | None = None) -> Tensor:
 
 
 def one_each(target: Tensor) -> bool:
-    """Tell whether ``(N, C)`` targets name one class each: a single 1 among zeros, or the same after label smoothing.
-
-    Label smoothing adds the same number to all classes, so that the largest entry is the same in all rows, and the
-    others are equal.
-    """
+    """Return whether ``(N, C)`` targets are one-hot rows, with or without label smoothing."""
     rows = rows_of(target).double()
     if rows.shape[1] < 2 or not distributions(rows):
         return False
@@ -58,23 +54,23 @@ def one_each(target: Tensor) -> bool:
 
 
 def distributions(target: Tensor) -> bool:
-    """Tell whether there are ``(N, C)`` targets whose rows sum to 1: one-hot, smoothed or soft labels of classes."""
+    """Return whether rows of ``(N, C)`` targets sum to 1 (one-hot, smoothed or soft labels); False if empty."""
     rows = rows_of(target).double()
     return len(rows) > 0 and within_unit(rows) and bool(((rows.sum(1) - 1).abs() < WHOLE).all())
 
 
 def within_unit(target: Tensor) -> bool:
-    """Tell whether all targets lie in 0..1, up to rounding."""
+    """Return whether all targets lie in 0..1, up to rounding."""
     return bool(((target >= -ROUNDED) & (target <= 1 + ROUNDED)).all())
 
 
 def whole(target: Tensor) -> bool:
-    """Tell whether all targets are whole numbers."""
+    """Return whether all targets are whole numbers."""
     return not target.is_floating_point() or bool((target == target.round()).all())
 
 
 def graded(target: Tensor, task: Task = "multilabel") -> bool:
-    """Tell whether labels are soft, for example shares of annotators.
+    """Return whether labels are soft, for example shares of annotators.
 
     Args:
         target: ``(N, ...)`` targets in the form of :func:`standard_form`.
@@ -90,9 +86,9 @@ def graded(target: Tensor, task: Task = "multilabel") -> bool:
 def standard_form(target: Tensor, task: Task, outputs: int) -> Tensor:
     """Return labels in the one form that all of the package reads.
 
-    Class indices may be whole floats, and 1 to C instead of 0 to C - 1: that is certain where C occurs, and neither 0
-    nor a number above C. One-hot and smoothed rows become class indices. Labels may be bool, and -1 and 1 (hinge
-    losses). What fits no form is returned as it is.
+    Class indices may be whole floats. They may count from 1 to C instead of 0 to C - 1, which is certain if C occurs
+    and neither 0 nor a larger number does. One-hot and smoothed rows become class indices. Labels may be bool, or -1
+    and 1 (hinge losses). Targets of any other form are returned unchanged.
 
     Args:
         target: ``(N, ...)`` targets of the batch. :data:`IGNORED` or NaN means no label.
@@ -119,12 +115,12 @@ def _classes(rows: Tensor, known: Tensor, target: Tensor) -> Tensor:
 
 
 def _from_zero(classes: Tensor, outputs: int) -> Tensor:
-    """Return class indices less 1 where they certainly count from 1."""
+    """Return class indices less 1 if they certainly count from 1."""
     return (classes - 1).where(classes != IGNORED, IGNORED) if count_from_one(classes, outputs) else classes
 
 
 def count_from_one(classes: Tensor, outputs: int) -> bool:
-    """Tell whether the known class indices are 1 to C: C occurs, and neither 0 nor a number above C."""
+    """Return whether the known class indices are 1 to C: C occurs, and neither 0 nor a number above C."""
     known = rows_of(classes)[labelled(classes)]
     single = known.shape[1] == 1 and len(known) > 0 and whole(known)
     return single and bool((known.min() >= 1) & (known.max() == outputs))
@@ -156,7 +152,7 @@ def decided(target: Tensor, task: Task) -> Tensor:
     if task == "multiclass":
         several = rows.shape[1] > 1
         found = rows.double().argmax(1, keepdim=True) if several else rows.nan_to_num(IGNORED).long()
-        known = known & (rows > 0).any(1) if several else known  # nobody gave an answer that the model knows
+        known = known & (rows > 0).any(1) if several else known  # zeros: no answer among the classes
     else:
         found = (rows >= LIKELY).long()
     found = found.masked_fill(~known.unsqueeze(1), IGNORED)

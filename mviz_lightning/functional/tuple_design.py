@@ -1,4 +1,4 @@
-"""The design of three and more modalities: shifted tuples, whose number grows linearly with the modalities."""
+"""The design for three or more modalities: shifted tuples; their number grows linearly with the modalities."""
 
 from functools import cached_property
 from itertools import combinations
@@ -12,27 +12,27 @@ from mviz_lightning.functional.additive_fit import AdditiveFit, additive_fit
 
 
 class TupleDesign:
-    """Three modalities and more: base tuples u, donor tuples v, and u with single modalities taken from v.
+    """Three or more modalities: base tuples u, donor tuples v, and u with single modalities taken from v.
 
-    For a draw of shifts s and t, base tuple i is ``u_i = (i + s_1, ..., i + s_M)`` and its donor tuple
-    ``v_i = (i + t_1, ..., i + t_M)``, modulo g. All 2 M shifts differ. So no tuple holds an example twice, and every
-    tuple is a draw from the product of the marginals, however the modalities of an example are correlated.
-    Components (Jansen 1999; Saltelli et al. 2010), with ``u^m`` the tuple u with modality m from v::
+    For a draw of shifts s and t, base tuple i is ``u_i = (i + s_1, ..., i + s_M)`` and its donor tuple ``v_i = (i +
+    t_1, ..., i + t_M)``, modulo g. All 2 M shifts differ. So no tuple contains an example twice, and every tuple is a
+    draw from the product of the marginals, even if the modalities of an example are correlated. Components (Jansen
+    1999; Saltelli et al. 2010), with ``u^m`` the tuple u with modality m from v::
 
         Var f = E[(f(u) - f(v))^2] / 2
         V_total_m = E[(f(u) - f(u^m))^2] / 2
         V_m = E[f(v) (f(u^m) - f(u))]
 
-    Unimodal contributions are the least-squares fit of an additive model to these tuples. The real examples stay out of
-    it: their modalities are correlated, which at correlation 0.9 biases the mean MI by 0.08 with three modalities.
-    Draws use ``s = 2 t + c``. Then the base modalities that example j replaces, ``u_{j - t_m}`` at m, together are the
-    donor tuple ``v_{j + c}``, so that each single draw determines the additive fit.
+    Unimodal contributions are the least-squares fit of an additive model to these tuples. The fit leaves out the real
+    examples, because their modalities are correlated: at correlation 0.9 and with three modalities, they would bias the
+    mean MI by 0.08. Draws use ``s = 2 t + c``. Then the base modalities that example j replaces (``u_{j - t_m}`` at m)
+    together form the donor tuple ``v_{j + c}``, so each single draw determines the additive fit.
     """
 
     def __init__(self, modalities: int, size: int, *, draws: int = 8, donors: int = 4, pairs: bool, seed: int) -> None:
         at_least(2, "draws", draws)
         self.size, self.modalities, self._draws, self._seed = size, modalities, draws, seed
-        # Where draws vary by chance alone: without one example, 2 M of g draws are missing, and this happens g times.
+        # If draws vary only by chance: each of the g deletions removes 2 M of g draws.
         missing = 2 * modalities / size
         self.inflation = (size - 1) * missing / (1 - missing)
         self.pairs = tuple(combinations(range(modalities), 2)) if pairs else ()
@@ -76,14 +76,15 @@ class TupleDesign:
         return tuples.flatten(0, 2)
 
     def _centre(self, swapped: list[int], *, shared: int) -> Tensor:
-        """Return ``(draws * g, 2 * draws * g)``: for each base, the u and v that hold few of the swapped examples.
+        """Return ``(draws * g, 2 * draws * g)``: for each base, the u and v that contain few of the swapped examples.
 
-        The mean subtracted from f(v) must be uncorrelated with the difference that multiplies f(v), or shares are
-        biased. So its tuples hold neither example of a single swap, and up to one if all modalities are swapped.
+        The mean that is subtracted from f(v) must be uncorrelated with the difference that multiplies f(v); otherwise
+        shares are biased. So its tuples contain none of the two examples of a single swap. If all modalities are
+        swapped, its tuples contain at most one of the swapped examples.
         """
         pool = torch.stack([self._u, self._v]).flatten(0, 2)
         examples = torch.cat([self._u[..., swapped], self._v[..., swapped]], -1).flatten(0, 1)
-        return self._marked(examples) @ self._marked(pool).T <= shared  # no tuple holds an example twice
+        return self._marked(examples) @ self._marked(pool).T <= shared  # no tuple has an example twice
 
     def _marked(self, examples: Tensor) -> Tensor:
         """Return ``(R, g)``: 1 for the examples in a row, else 0."""
@@ -104,7 +105,7 @@ class TupleDesign:
         return (self._terms(outputs) @ (kept / kept.sum(0))).transpose(-2, -1)
 
     def _terms(self, outputs: Tensor) -> Tensor:
-        """Return ``(..., 2 + 2 M + P, draws * g)``: what each draw adds to the means that are the components."""
+        """Return ``(..., 2 + 2 M + P, draws * g)``: the terms of each draw; their means are the components."""
         u, v = self._block(outputs, "u"), self._block(outputs, "v")
         swaps = [self._block(outputs, m) for m in range(self.modalities)]
         variance = anova.half_squared_distances(u, v)
@@ -119,17 +120,17 @@ class TupleDesign:
         return torch.stack([variance, *first, *total, *pair, interaction], -2)
 
     def _covariance(self, outputs: Tensor, centring: Tensor, difference: Tensor) -> Tensor:
-        """Return ``(..., draws * g)``, of which the mean is ``E[(f(v) - centre) difference]``.
+        """Return ``(..., draws * g)`` terms; their mean estimates ``E[(f(v) - centre) difference]``.
 
-        No offset of the outputs changes it.
-        Of ``f(u with m from v) - f(u)`` it is the first-order component of m; of what the single swaps leave of
-        ``f(v) - f(u)`` it is the component of all interactions, and exactly zero for additive models.
+        An offset of the outputs does not change them. For the difference ``f(u with m from v) - f(u)``, the mean is the
+        first-order component of m. For ``f(v) - f(u)`` less the differences of all single swaps, it is the component of
+        all interactions, exactly 0 for additive models.
         """
         u, v = self._block(outputs, "u"), self._block(outputs, "v")
         allowed = centring.to(outputs)
         count = allowed.sum(-1, keepdim=True)
         centre = allowed @ torch.cat([u, v], -2) / count.clamp(min=1)
-        # With a dozen modalities a base may leave none: it has no centre, and no part in the covariance.
+        # With twelve modalities a base may have no such tuples: it then has no centre and is left out.
         centred = (count > 0).squeeze(-1).to(outputs)
         return ((v - centre) * difference).sum(-1) * (centred / centred.mean())
 
@@ -150,14 +151,14 @@ class TupleDesign:
         """Return ``(..., g - 1, C)``: UC of one example without each of its donors in turn."""
         positions = torch.arange(self.size)
         donors = positions[positions != place]
-        # The tuples are the same from whichever position one counts, so those without the first example serve for all.
+        # The set of tuples does not change under shifts, so the weights without the first example serve for all.
         weights = self._without_first[(place - donors) % self.size].view(len(donors), -1, self.size)
         counted = ((positions - donors.unsqueeze(1)) % self.size).unsqueeze(1).expand_as(weights)
         return weights.gather(-1, counted).flatten(1).to(outputs) @ self._drawn(outputs)
 
     @property
     def _rows(self) -> int:
-        """Number of drawn tuples: those without real examples and their single swaps."""
+        """Number of drawn tuples: all tuples but the real examples and their single swaps."""
         return len(self._blocks) * self._draws * self.size
 
     def _drawn(self, outputs: Tensor) -> Tensor:
@@ -169,7 +170,7 @@ class TupleDesign:
 
     @cached_property
     def _halves(self) -> list[tuple[Tensor, Tensor]]:
-        """Rows of half of the draws, and ``(g, R / 2)`` weights of UC from these; eight times."""
+        """Eight halves of the draws: the rows of each, and ``(g, R / 2)`` weights of UC from these rows."""
         draw = torch.arange(self._draws).repeat_interleave(self.size).repeat(len(self._blocks))
         halves = anova.half_splits(self._draws, 4, self._seed).flatten(0, 1)
         chosen = [torch.isin(draw, half).nonzero()[:, 0] for half in halves]
@@ -177,7 +178,7 @@ class TupleDesign:
 
     @cached_property
     def _without_first(self) -> Tensor:
-        """``(g, R)`` weights of UC without the tuples that hold the first example; its own row has no meaning."""
+        """``(g, R)`` weights of UC without the tuples that contain the first example; row 0 has no meaning."""
         without = (self.tuples[: self._rows] != 0).all(1)
         return additive_fit(self.tuples[: self._rows], self.size, without).unimodal
 

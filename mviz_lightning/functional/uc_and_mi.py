@@ -10,8 +10,8 @@ INTERVAL = 1.96
 def emap(grid: Tensor) -> Tensor:
     """Project a model onto its additive part, in the published form of EMAP (Hessel & Lee 2020, algorithm 1).
 
-    ``EMAP_i = mean_j f(x_i, y_j) + mean_k f(x_k, y_i) - mean_{k,j} f(x_k, y_j)``. Every example is among its own donors
-    here, which shrinks interactions by ``(1 - 1/N)^2`` in expectation. Prefer :func:`unimodal_contribution`.
+    ``EMAP_i = mean_j f(x_i, y_j) + mean_k f(x_k, y_i) - mean_{k,j} f(x_k, y_j)``. In this form, every example is one of
+    its own donors, which shrinks interactions by ``(1 - 1/N)^2`` in expectation. Prefer :func:`unimodal_contribution`.
 
     Args:
         grid: ``(..., N, N, C)`` outputs of the first modality of example i with the second of example j.
@@ -31,8 +31,8 @@ def unimodal_contribution(grid: Tensor) -> Tensor:
     """Return the unimodal contribution (UC) of every example, with donors other than itself (Lyu et al. 2022, eq. 5).
 
     ``UC_i = mean_{j != i} f(x_i, y_j) + mean_{k != i} f(x_k, y_i) - mean_{k != j, both != i} f(x_k, y_j)``.
-    If the model is additive, UC is its output. ``MI_i = f(x_i, y_i) - UC_i``. The expectations are over the product of
-    the marginals: recombined pairs may be unlike any real pair.
+    If the model is additive, UC equals its output. ``MI_i = f(x_i, y_i) - UC_i``. The expectations are over the product
+    of the marginals: recombined pairs may be unlike any real pair.
 
     Args:
         grid: ``(..., N, N, C)`` outputs of the first modality of example i with the second of example j, N 3 or more.
@@ -44,10 +44,10 @@ def unimodal_contribution(grid: Tensor) -> Tensor:
 
 
 def unimodal_contribution_of_donors(grid: Tensor, donors: Tensor) -> Tensor:
-    """Return the unimodal contribution (UC) of every example from some donors of :func:`unimodal_contribution`.
+    """Return the unimodal contribution (UC) of every example, from some of the donors only.
 
     Args:
-        grid: ``(..., N, N, C)`` as there.
+        grid: ``(..., N, N, C)`` as in :func:`unimodal_contribution`.
         donors: ``(D, N)`` bool: which examples may be donors, for each of D estimates. An example is never its own
             donor and needs two others.
 
@@ -59,15 +59,15 @@ def unimodal_contribution_of_donors(grid: Tensor, donors: Tensor) -> Tensor:
 
 
 def _donor_means(grid: Tensor, donors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the means that a unimodal contribution consists of.
+    """Return the means whose sum is a unimodal contribution.
 
     Args:
         grid: ``(..., N, N, C)`` outputs.
         donors: ``(D, N)`` 1 for each donor, else 0.
 
     Returns:
-        Three times ``(..., D, N, C)``: the first modality of an example beside its donors, the second one, and pairs
-        of its donors.
+        Three times ``(..., D, N, C)``: means over the first modality of an example with its donors, over its second
+        modality with its donors, and over pairs of its donors.
     """
     others, chosen = _without_diagonal(grid), donors.to(grid)
     first, second = (torch.einsum(how, chosen, others) for how in ("dj,...ijc->...dic", "dj,...jic->...dic"))
@@ -92,7 +92,7 @@ def unimodal_contribution_without_donors(grid: Tensor, place: int) -> Tensor:
     """
     others, count = _without_diagonal(grid), grid.shape[-2] - 2
     first, second = others[..., place, :, :], others[..., place, :]
-    rows = others.sum(-2) + others.sum(-3)  # of each example, the pairs that it is in
+    rows = others.sum(-2) + others.sum(-3)  # for each example, the sum of its pairs
     pairs = others.sum((-3, -2)).unsqueeze(-2) - rows[..., [place], :] - rows + first + second
     single = (first + second).sum(-2, keepdim=True) - first - second
     found = single / count - pairs / (count * (count - 1))
@@ -117,8 +117,8 @@ def donor_error(left_out: Tensor) -> Tensor:
     """Return the standard error of an example's UC or MI, or of a function of it (jackknife over donors; Tukey 1958).
 
     ``se^2 = (J - 1) / J * sum_j (value_(-j) - mean)^2``, with ``value_(-j)`` the value without donor j. UC and MI have
-    the same error, because the model's own output has none. The spread over masks or draws is up to seven times too
-    small: the donors limit UC.
+    the same error, because the model's own output has none. The spread over masks or draws would underestimate it up to
+    sevenfold, because the error of UC comes from the donors.
 
     Args:
         left_out: ``(..., J, C)`` values, each without one of the J donors: :meth:`Design.unimodal_without_donors`.

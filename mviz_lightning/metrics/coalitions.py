@@ -17,12 +17,12 @@ from mviz_lightning.metrics.plottable import Plottable
 
 
 def rounding_floor_of(outputs: Tensor, task: Task) -> float:
-    """Return the size up to which differences of ``(R, C)`` outputs may be rounding of their number type."""
+    """Return the largest size of differences of ``(R, C)`` outputs that may be rounding of their number type."""
     return ROUNDED * torch.finfo(outputs.dtype).eps * largest_output(outputs, task)
 
 
 def beyond(values: Tensor, floor: float) -> Tensor:
-    """Return values with 0 in place of rounding, whose ratios mean nothing."""
+    """Return values with 0 in place of rounding, because ratios of rounding have no meaning."""
     return values.where(values.abs() > floor, 0.0)
 
 
@@ -48,7 +48,7 @@ class _CoalitionMetric(Plottable, Metric):
             outputs: ``(G, T, C)`` logits or values of the design's T tuples in G groups.
 
         Raises:
-            ValueError: The outputs are not those of the design's tuples.
+            ValueError: The shape of the outputs does not match the design's tuples.
         """
         if outputs.dim() != 3 or outputs.shape[1] != len(self.design.tuples):
             raise ValueError(
@@ -74,26 +74,26 @@ class _CoalitionMetric(Plottable, Metric):
         raise NotImplementedError
 
     def _of_group(self, outputs: Tensor) -> Tensor:
-        """Return what is averaged over groups, of ``(T, C)`` outputs."""
+        """Return the statistics of one group's ``(T, C)`` outputs that are averaged over groups."""
         raise NotImplementedError
 
     def _width(self, outputs: int) -> int:
-        """Return the number of values of :meth:`_of_group` for a model with a number of outputs."""
+        """Return the number of values of :meth:`_of_group`, from the model's number of outputs."""
         raise NotImplementedError
 
     def _statistic(self, mean: Tensor) -> Tensor:
-        """Return ``(..., K)`` values of means over groups ``(..., S)``."""
+        """Return ``(..., K)`` values from means over groups ``(..., S)``."""
         raise NotImplementedError
 
 
 class ModalityShapley(_CoalitionMetric):
-    """Share of every modality in the absolute Shapley values, against other examples, on logits.
+    """Share of every modality in the absolute Shapley values of logits; absent modalities come from other examples.
 
-    The metric of :func:`mviz_lightning.functional.shapley_shares` of the Shapley values of
-    :func:`~mviz_lightning.functional.modality_shapley`, which have the formulas: the mean over examples of ``|phi_m|``,
-    as a fraction of the sum over modalities. Explained is the centred logit of the predicted class, the strongest
-    label, or all values of a regression. Absent modalities come from other examples of the group. Do not compare the
-    shares with Shapley values whose absent modalities are masked with zeros.
+    The mean over examples of ``|phi_m|``, as a fraction of the sum over modalities. The formulas are in
+    :func:`mviz_lightning.functional.shapley_shares` and :func:`~mviz_lightning.functional.modality_shapley`. The
+    explained output is the centred logit of the predicted class, the logit of the strongest label, or all values of a
+    regression. Absent modalities come from other examples of the group. Do not compare the shares with Shapley values
+    whose absent modalities are masked with zeros.
 
     Evaluate the model on ``metric.design.tuples`` (``(T, M)`` positions in a group of ``group_size`` examples; for two
     modalities the grid of :class:`ContributionShares`), group after group.
@@ -101,10 +101,8 @@ class ModalityShapley(_CoalitionMetric):
     Args:
         modalities: Names, two or more.
         task: What the outputs stand for; multiclass logits are centred over the classes.
-        group_size: Examples recombined with one another.
-        scale: Standard deviations of several regression targets.
-        budget: Number of rows per example; with more modalities than it has room for, orders are sampled.
-        exact: Whether all coalitions are evaluated whatever the budget, as InterSHAP needs them.
+        group_size: Number of examples that are recombined with one another.
+        exact: Whether to evaluate all coalitions even beyond the budget; InterSHAP needs all.
         seed: Seed of the design.
         kwargs: Arguments of every torchmetrics metric.
 
@@ -153,12 +151,12 @@ class ModalityShapley(_CoalitionMetric):
 class InterSHAP(_CoalitionMetric):
     """Share of cross-modal interactions in what the modalities add to a prediction (Wenderoth et al., AAAI 2025).
 
-    The metric of :func:`mviz_lightning.functional.intershap`, which has the formula, of the mean matrix of all
-    examples: the paper's global score, with absolute values after the mean. Explained is the softmax probability of
-    the predicted class, or the probability of the strongest label. The paper has no regression; here its values count
-    in the direction in which the prediction differs from the group's mean. Absent modalities come from other examples
-    of the group. Do not compare it with ``interaction`` of :class:`ContributionShares`, nor with values whose absent
-    modalities are zeros or means.
+    The paper's global score: :func:`mviz_lightning.functional.intershap`, which has the formula, of the mean matrix of
+    all examples. The explained output is the softmax probability of the predicted class, or the probability of the
+    strongest label. The paper has no regression; here the sign of a regression value is positive in the direction in
+    which the prediction differs from the group's mean. Absent modalities come from other examples of the group. Do not
+    compare it with ``interaction`` of :class:`ContributionShares`, nor with values whose absent modalities are zeros or
+    means.
 
     Evaluate the model on ``metric.design.tuples`` (``(T, M)`` positions in a group of ``group_size`` examples; for two
     modalities the grid of :class:`ContributionShares`), group after group.
@@ -168,7 +166,7 @@ class InterSHAP(_CoalitionMetric):
         task: What the outputs stand for.
         group_size: Examples recombined with one another.
         scale: Standard deviations of several regression targets.
-        budget: Number of rows per example that draws of donors may take; not used for two modalities.
+        budget: Largest number of rows per example; not used for two modalities.
         seed: Seed of the design.
         kwargs: Arguments of every torchmetrics metric.
 

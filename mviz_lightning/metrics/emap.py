@@ -1,4 +1,4 @@
-"""What interactions add to the score, as a metric (EMAP)."""
+"""The gain in score from interactions, as a metric (EMAP)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +17,8 @@ from mviz_lightning.metrics.plottable import Plottable
 class EMAPGap(Plottable, Metric):
     """The score, the score of the unimodal contributions alone, and their difference (Hessel & Lee 2020).
 
-    The metric of :func:`mviz_lightning.functional.emap_gap`, which has the formula. Interactions that leave the
-    decision unchanged do not count; read the gap beside the shares.
+    The formula is in :func:`mviz_lightning.functional.emap_gap`. Interactions that leave the decision unchanged do not
+    count, so read the gap together with the shares.
 
     ``update`` takes ``(G, T, C)`` outputs of the design's T tuples in G groups, and ``(G, g, ...)`` targets. A target
     of -100, or NaN in a regression, means no label; such examples do not count.
@@ -27,8 +27,8 @@ class EMAPGap(Plottable, Metric):
         modalities: Names, two or more.
         task: What the outputs stand for.
         score: A torchmetric of predictions (probabilities or values) and targets.
-        group_size: Examples recombined with one another.
-        pairs: As for ``ContributionShares``, whose rows these are.
+        group_size: Number of examples that are recombined with one another. pairs: As for ``ContributionShares``; the
+            rows are the same.
         positions: Number of positions of an example, P, if outputs are ``(G, T, P * C)`` of positions, one after
             another, and targets ``(G, g * P, ...)``.
         seed: Seed of the design.
@@ -65,12 +65,12 @@ class EMAPGap(Plottable, Metric):
         folded = fold_positions(outputs, self.positions)
         parts = additive_parts(folded, self._design, self.task)
         parts = parts.view(len(outputs), self.positions, *parts.shape[1:])
-        # The positions of a group's examples stay in their group: intervals leave out whole groups.
+        # All positions of a group stay in one group, because the jackknife leaves out whole groups.
         self.parts.append(parts.permute(0, 2, 3, 1, 4).flatten(2, 3))
         self.target.append(target)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return ``score``, ``emap_score``, ``emap_gap`` and, where two groups have labels, its interval."""
+        """Return ``score``, ``emap_score``, ``emap_gap`` and, if two groups have labels, its interval."""
         parts, target = (
             state if isinstance(state, Tensor) else torch.cat(state) for state in (self.parts, self.target)
         )

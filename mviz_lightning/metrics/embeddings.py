@@ -1,4 +1,4 @@
-"""How the embeddings of two modalities lie on the unit sphere, as metrics."""
+"""Geometry of the embeddings of two modalities on the unit sphere, as metrics."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from mviz_lightning.metrics.plottable import Plottable
 
 
 class _Embeddings(Plottable, Metric):
-    """Keeps embeddings until a formula is applied to all of them.
+    """Collects embeddings; ``compute`` applies a formula to all of them.
 
     Args:
         kwargs: Arguments of every torchmetrics metric.
@@ -35,10 +35,10 @@ class _Embeddings(Plottable, Metric):
 
 
 class _MatchingEmbeddings(_Embeddings):
-    """Keeps the embeddings of two modalities side by side."""
+    """Collects matching embeddings of two modalities."""
 
     def update(self, first: Tensor, second: Tensor) -> None:  # type: ignore[override]
-        """Add ``(N, D)`` embeddings of one modality and those of the other; row i belongs to row i."""
+        """Add ``(N, D)`` embeddings of each modality; row i of both belongs to the same example."""
         super().update(torch.stack([first, second], 1))
 
 
@@ -56,7 +56,7 @@ class ModalityGap(_MatchingEmbeddings):
 class Alignment(_MatchingEmbeddings):
     """Mean squared distance of matching embeddings: :func:`mviz_lightning.functional.alignment`.
 
-    ``update`` takes ``(N, D)`` embeddings of each modality; row i belongs to row i.
+    ``update`` takes ``(N, D)`` embeddings of each modality; row i of both belongs to the same example.
     """
 
     def compute(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Scores that have a value for each example: means over examples."""
+"""Scores that are means of one value per example."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from mviz_lightning.metrics.plottable import Plottable
 
 
 class ExampleMean(Plottable, Metric):
-    """The mean of a value of each example."""
+    """The mean of one value per example."""
 
     full_state_update = False
     is_differentiable = False
@@ -41,8 +41,9 @@ class ExampleMean(Plottable, Metric):
 class GradedAccuracy(ExampleMean):
     """Mean target of the label with the largest prediction: the accuracy of VQA (Antol et al. 2015).
 
-    The metric of :func:`mviz_lightning.functional.graded_accuracy`, which has the formula. ``update`` takes ``(n, C)``
-    predictions, of which only the largest in each row counts, and ``(n, C)`` targets in 0..1; or ``(n,)`` of each.
+    The formula is in :func:`mviz_lightning.functional.graded_accuracy`. ``update`` takes ``(n, C)`` predictions, of
+    which only the largest in each row counts, and ``(n, C)`` targets in 0..1; or ``(n,)`` predictions and ``(n,)``
+    targets.
     """
 
     def values(self, preds: Tensor, target: Tensor) -> Tensor:
@@ -51,10 +52,10 @@ class GradedAccuracy(ExampleMean):
 
 
 class LabelRankingAveragePrecision(ExampleMean):
-    """How far up the true labels of an example rank, from 0 to 1; mean over examples (Tsoumakas et al. 2010).
+    """Precision of the ranking of true labels above others, from 0 to 1; mean over examples (Tsoumakas et al. 2010).
 
-    The metric of :func:`mviz_lightning.functional.label_ranking_average_precision`, which has the formula. ``update``
-    takes ``(n, C)`` predictions and ``(n, C)`` labels of 0 and 1. The values are those of torchmetrics'
+    The formula is in :func:`mviz_lightning.functional.label_ranking_average_precision`. ``update`` takes ``(n, C)``
+    predictions and ``(n, C)`` labels of 0 and 1. The values equal those of torchmetrics'
     ``MultilabelRankingAveragePrecision``, without its loop over examples.
     """
 

@@ -1,4 +1,4 @@
-"""How often a modality decides."""
+"""How often a modality decides, as a metric."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,14 +15,14 @@ from mviz_lightning.metrics.plottable import Plottable
 class PredictionFlips(Plottable, Metric):
     """Share of predictions that change when one modality is swapped, relative to swapping all modalities.
 
-    The metric of :func:`mviz_lightning.functional.prediction_flips`, which has the formula. It is 0 where swapping the
-    modality never changes a prediction, and about 1 where the prediction follows the swapped-in example. It needs no
-    labels. The rows are those of :class:`ContributionShares`.
+    The formula is in :func:`mviz_lightning.functional.prediction_flips`. It is 0 if swapping the modality never changes
+    a prediction, and about 1 if the prediction follows the swapped-in example. It needs no labels. It uses the rows of
+    :class:`ContributionShares`.
 
     Args:
         modalities: Names, two or more.
         task: ``multiclass``, ``binary``, or ``multilabel``, where every label is a prediction.
-        group_size: Examples recombined with one another.
+        group_size: Number of examples that are recombined with one another.
         pairs: As for ``ContributionShares``.
         seed: Seed of the design.
         kwargs: Arguments of every torchmetrics metric.

@@ -1,4 +1,4 @@
-"""What the own answer of each example loses when a modality is swapped, as a metric."""
+"""Loss in likelihood of each example's own answer when a modality is swapped, as a metric."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +14,12 @@ from mviz_lightning.metrics.plottable import Plottable
 
 
 class OwnAnswerLoss(Plottable, Metric):
-    """Nats a token that own answers lose when a modality is swapped, and how often they recognise their own.
+    """Loss of own answers in nats per token when a modality is swapped, and retrieval of the own modality.
 
-    The metric of :func:`mviz_lightning.functional.own_answers.answer_statistics`, which has the formulas.
+    The formulas are in :func:`mviz_lightning.functional.own_answers.answer_statistics`.
 
     Args:
-        modalities: Place in the design -> name, of the modalities that answers do not travel with.
+        modalities: Position in the design -> name, for the modalities that do not contain the answers.
         design: The recombinations.
         kwargs: Arguments of every torchmetrics metric.
     """
@@ -37,7 +37,7 @@ class OwnAnswerLoss(Plottable, Metric):
         """Add groups.
 
         Args:
-            likelihoods: ``(G, T, 1)`` mean log-likelihoods of a token of the answers of the design's T tuples.
+            likelihoods: ``(G, T, 1)`` mean log-likelihoods per token of the answers, for the design's T tuples.
         """
         found = [answer_statistics(likelihoods, self.design, place) for place in self.modalities]
         self.statistics.append(torch.stack(found, 1))
@@ -55,7 +55,7 @@ class OwnAnswerLoss(Plottable, Metric):
 
 
 def loss_names(modalities: Sequence[str]) -> list[str]:
-    """Return the names of the values of these modalities."""
+    """Return the names of the values that :meth:`OwnAnswerLoss.compute` may return for these modalities."""
     return [
         key
         for name in modalities

@@ -1,4 +1,4 @@
-"""Metrics of several values as diagrams: bars with intervals, or curves over the steps."""
+"""Plots of metrics with several values: bars with intervals, or curves over the steps."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ class Plottable:
     _plot: Any
 
     def plot(self, val: Any = None, ax: "GivenAxes" = None) -> "FigureAndAxes":
-        """Draw the values with matplotlib, as all torchmetrics do.
+        """Draw the values with matplotlib, like ``plot`` of other torchmetrics.
 
         Args:
-            val: What ``compute`` or ``forward`` returned, or a list of these, one for each step; by default what
-                ``compute`` returns now.
-            ax: Axes to draw into; by default those of a new figure.
+            val: A result of ``compute`` or ``forward``, or a list with one result per step; by default the current
+                result of ``compute``.
+            ax: Axes to draw into; by default the axes of a new figure.
 
         Returns:
             The figure and the axes.
@@ -41,7 +41,7 @@ class Plottable:
 
 
 def _shown(values: Mapping[str, float]) -> list[str]:
-    """Return the names of the values that are no bounds of others."""
+    """Return the names of the values that are not bounds of other values."""
     bounds = {bound_name(name, "low") for name in values} | {bound_name(name, "high") for name in values}
     return [name for name in values if name not in bounds]
 

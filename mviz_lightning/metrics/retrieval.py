@@ -12,12 +12,12 @@ from mviz_lightning.metrics.plottable import Plottable
 
 
 class GroupRetrieval(Plottable, Metric):
-    """How well pairs are found by their scores within groups, in both directions.
+    """How well scores retrieve the matching pairs within groups, in both directions.
 
-    The metric of :func:`mviz_lightning.functional.group_retrieval`, which has the formulas.
+    The formulas are in :func:`mviz_lightning.functional.group_retrieval`.
 
     Args:
-        modalities: Names of the two modalities, that of the rows first.
+        modalities: Names of the two modalities; the modality of the rows is first.
         kwargs: Arguments of every torchmetrics metric.
     """
 
@@ -35,7 +35,7 @@ class GroupRetrieval(Plottable, Metric):
 
         Args:
             scores: ``(G, g, g)`` score of row modality i and column modality j in every group; larger is nearer.
-            right: ``(G, g, g)`` bool: which pairs belong together.
+            right: ``(G, g, g)`` bool: which pairs match.
         """
         self.statistics.append(retrieval_statistics(scores, right))
 

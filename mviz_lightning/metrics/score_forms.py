@@ -1,4 +1,4 @@
-"""Predictions and targets in the form that a given score takes."""
+"""Convert predictions and targets to the form that a score accepts."""
 
 import warnings
 from collections.abc import Callable
@@ -13,15 +13,16 @@ from mviz_lightning.functional import Task
 from mviz_lightning.functional.targets import decided
 
 Form: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Turns predictions (probabilities or values) and targets into those that a score takes."""
+"""Converts predictions (probabilities or values) and targets to the form that a score accepts."""
 
 
 class FittedScore(WrapperMetric):
-    """A score that gets predictions and targets in another form, for example class indices instead of probabilities.
+    """A score whose predictions and targets are converted first, for example from probabilities to class indices.
 
     Args:
         score: A torchmetric.
-        form: Makes what the score takes of ``(n, C)`` or ``(n,)`` probabilities, or values, and their targets.
+        form: Converts ``(n, C)`` or ``(n,)`` probabilities or values, and their targets, to the form that the score
+            accepts.
     """
 
     full_state_update = False
@@ -40,22 +41,22 @@ class FittedScore(WrapperMetric):
         return self.score.compute()
 
     def reset(self) -> None:
-        """Forget all examples."""
+        """Remove all examples."""
         super().reset()
         self.score.reset()
 
 
 def fitted(score: Metric, task: Task, answers: Tensor, target: Tensor) -> Metric:
-    """Return a copy of a score that takes probabilities or values, and targets.
+    """Return a copy of a score that accepts probabilities or values, and targets.
 
-    The score is tried on the labels as answers: with the targets as they are, then with targets of whole numbers, then
-    also with whole predictions, which some scores need: class indices, or labels of 0 and 1. A score that refuses all
-    of these gets the first.
+    The score is tried on the labels as answers, in this order: with the targets as they are, with whole-number targets,
+    with whole predictions (class indices, or labels of 0 and 1), and with both. The first form without an error is
+    used. If all raise, the score gets predictions and targets as they are.
 
     Args:
         score: A torchmetric that the user gave.
         task: What the outputs stand for.
-        answers: ``(n, C)`` outputs of a model that knows the labels.
+        answers: ``(n, C)`` outputs of a perfect model, made from the labels.
         target: ``(n, ...)`` known labels in standard form.
     """
     if task == "regression" or not len(target):
@@ -88,17 +89,17 @@ def _forms(task: Task) -> list[Form]:
 
 
 def _wants_hard_labels(score: Metric) -> bool:
-    """Tell whether a score is one of torchmetrics' classification: some take floats as class indices without a word."""
+    """Return whether a score is a torchmetrics classification metric: some accept floats as class indices silently."""
     return any(base.__module__.startswith("torchmetrics.classification") for base in type(score).__mro__)
 
 
 def _takes(score: Metric, predicted: Tensor, target: Tensor) -> bool:
-    """Tell whether a score accepts examples."""
+    """Return whether a score accepts these examples."""
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             score.to(predicted.device).update(predicted, target)
-            type(score).compute(score)  # some check only here; the class's own compute does not gather
-    except Exception:  # whatever a score of the user's own raises
+            type(score).compute(score)  # some scores check only here; the class's own compute does not gather
+    except Exception:  # a user's score may raise anything
         return False
     return True

@@ -1,4 +1,4 @@
-"""The score side: what recombination costs in accuracy (perceptual score)."""
+"""The loss in score from recombined examples (perceptual score), as a metric."""
 
 from collections.abc import Sequence
 from operator import methodcaller
@@ -19,8 +19,8 @@ from mviz_lightning.metrics.plottable import Plottable
 def default_score(task: Task, outputs: int, *, graded: bool = False) -> Metric:
     """Return the score that fits the labels: a mean over examples, or R² for regression.
 
-    Accuracy for classes; label-ranking average precision for labels, because accuracy over thousands of zeros is near 1
-    whatever the model says; the target's value at the highest output for soft labels.
+    Classes: accuracy. Labels: label-ranking average precision, because with thousands of zeros the accuracy of any
+    model is near 1. Soft labels: the target's value at the highest output.
 
     Args:
         task: What the outputs stand for.
@@ -39,8 +39,8 @@ def default_score(task: Task, outputs: int, *, graded: bool = False) -> Metric:
 class PerceptualScore(Plottable, WrapperMetric):
     """How much the score falls when one modality is taken from other examples (Gat et al. 2021).
 
-    The metric of :func:`mviz_lightning.functional.perceptual_score`, which has the formula. Arguments and ``update``
-    are those of :class:`~mviz_lightning.metrics.EMAPGap`.
+    The formula is in :func:`mviz_lightning.functional.perceptual_score`. Arguments and ``update`` are the same as those
+    of :class:`~mviz_lightning.metrics.EMAPGap`.
     """
 
     full_state_update = False
@@ -73,7 +73,7 @@ class PerceptualScore(Plottable, WrapperMetric):
 
     def _add(self, metric: nn.Module, outputs: Tensor, target: Tensor) -> None:
         predicted, truth = labelled_predictions(outputs, target, self.task)
-        if len(truth):  # a process may have no group, and most metrics refuse to add nothing
+        if len(truth):  # a process may have no group, and most metrics raise for empty batches
             cast("Metric", metric).update(predicted, truth)
 
     def compute(self) -> dict[str, Tensor]:
@@ -83,7 +83,7 @@ class PerceptualScore(Plottable, WrapperMetric):
         return {f"perceptual/{name}": score - lost for name, lost in zip(self.modalities, swapped, strict=True)}
 
     def reset(self) -> None:
-        """Forget all groups."""
+        """Remove all groups."""
         super().reset()
         for metric in self.modules():
             if isinstance(metric, Metric) and metric is not self:

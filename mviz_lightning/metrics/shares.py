@@ -14,18 +14,18 @@ from mviz_lightning.metrics.plottable import Plottable
 class ContributionShares(Plottable, Metric):
     """Shares of the outputs' variance that each modality and their interactions explain (Sobol' indices, Sobol' 1993).
 
-    The metric of :func:`mviz_lightning.functional.contribution_shares`, which has the formula.
-    Evaluate the model on ``metric.design.tuples`` (``(T, M)`` positions in a group of ``group_size`` examples; for two
-    modalities the full grid, row by row), group after group.
+    The formula is in :func:`mviz_lightning.functional.contribution_shares`. Evaluate the model on
+    ``metric.design.tuples`` (``(T, M)`` positions in a group of ``group_size`` examples; for two modalities the full
+    grid, row by row), group after group.
 
     Args:
         modalities: Names, two or more.
         task: What the outputs stand for; multiclass logits are centred over the classes.
-        group_size: Examples recombined with one another.
+        group_size: Number of examples that are recombined with one another.
         pairs: Whether to compute the shares of pairs; by default for three and four modalities.
         scale: Standard deviations of several regression targets.
-        positions: Number of positions of an example, P, if outputs are those of positions, one after another; shares
-            are then means over the positions.
+        positions: Number of positions of an example, P, if outputs are ``(G, T, P * C)``, one position after another.
+            Shares are then means over the positions.
         seed: Seed of the design.
         kwargs: Arguments of every torchmetrics metric.
 
@@ -71,14 +71,14 @@ class ContributionShares(Plottable, Metric):
             outputs: ``(G, T, C)``, or ``(G, T, P * C)``, logits or values of the design's T tuples in G groups.
 
         Raises:
-            ValueError: The outputs are not those of the design's tuples.
+            ValueError: The shape of the outputs does not match the design's tuples.
         """
         if outputs.dim() != 3 or outputs.shape[1] != len(self.design.tuples):
             raise ValueError(
                 f"outputs of shape {tuple(outputs.shape)}: expected are (groups, {len(self.design.tuples)}, outputs), "
                 "the outputs of metric.design.tuples in each group."
             )
-        # Group by group: the half-splits of all groups at once would take tens of times the memory of the outputs.
+        # Group by group: half-splits of all groups at once would take over ten times the memory of the outputs.
         for group in outputs:
             by_position = group.reshape(len(group), self.positions, -1)
             scaled = decomposable(by_position, self.task, self.scale).flatten(-2).unsqueeze(0)

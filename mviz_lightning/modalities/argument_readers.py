@@ -1,4 +1,4 @@
-"""Which kinds of modalities read an argument: one that none reads is a mistake, and is named."""
+"""Which kinds of modalities read an argument; an argument that the kind does not read raises an error."""
 
 from mviz_lightning.batch import Modality
 from mviz_lightning.errors import ConfigurationError
@@ -11,24 +11,24 @@ READERS = {
     "special_ids": ("text",),
     "feature_names": ("tabular", "series", "graph"),
 }
-"""Argument -> the kinds that read it, and with them those that are derived from these."""
+"""Argument -> the kinds that read it; kinds that are derived from these read it too."""
 
 
 def require_kind(modality: Modality) -> None:
-    """Raise a ConfigurationError where ``Modality(kind=...)`` names no kind, or one that does not read an argument."""
+    """Raise a ConfigurationError if ``Modality(kind=...)`` names no kind, or a kind that does not read an argument."""
     if modality.kind is not None:
         require_reader(modality, registered_type(modality.kind))
 
 
 def require_reader(modality: Modality, kind: type[ModalityType]) -> None:
-    """Check that a kind reads all arguments of a modality; one of the user's own may read any.
+    """Check that a kind reads all arguments of a modality; a user's own kind may read any argument.
 
     Args:
         modality: The user's description of the modality.
         kind: Its type, given or guessed.
 
     Raises:
-        ConfigurationError: It does not read one.
+        ConfigurationError: The kind does not read one of the arguments.
     """
     if kind.__module__.partition(".")[0] != __name__.partition(".")[0]:
         return

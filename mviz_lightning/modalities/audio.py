@@ -26,7 +26,7 @@ MAX_WAVEFORM_CHANNELS = 2
 """Largest number of rows that are channels of a waveform (stereo); more rows are frequencies."""
 
 DYNAMIC_RANGE = 80
-"""Decibels below the loudest value at which a spectrogram is black."""
+"""Range of a drawn spectrogram, in decibels below the loudest value; quieter values are black."""
 
 MAX_AMPLITUDE = 2**15 - 1
 """Largest amplitude of 16-bit audio."""
@@ -35,17 +35,17 @@ SPECTROGRAM_HEIGHT = 0.62
 """Height of a waveform's spectrogram, as a fraction of the panel; the waveform is above it."""
 
 WAVEFORM_COLUMNS = 240
-"""Largest number of columns of a drawn waveform: more than a small panel has pixels."""
+"""Largest number of columns of a drawn waveform; a small panel has fewer pixels."""
 
 MAX_DARKENING = 0.55
-"""Largest opacity of the sound over the colours of the weights: below 1, so that the colours stay visible."""
+"""Largest opacity of the spectrogram over the colours of the weights: below 1, so that the colours stay visible."""
 
 
 class Audio(Series):
     """Waveforms ``(N, T)`` or ``(N, 1, T)``; spectrograms ``(N, F, T)`` or ``(N, 1, F, T)``.
 
-    A segment is a block of time; of spectrograms, a block of time in one of up to 4 frequency bands. A waveform is
-    drawn above its spectrogram; with ``Modality(sample_rate=...)``, loggers also play it.
+    A segment is a block of time; for spectrograms, a block of time in one of up to 4 frequency bands. A waveform is
+    drawn above its spectrogram. With ``Modality(sample_rate=...)``, loggers also get it as sound.
     """
 
     name = "audio"
@@ -57,12 +57,12 @@ class Audio(Series):
 
     @classmethod
     def fits(cls, values: Any) -> bool:
-        """Return False: audio looks like a table, a series or an image."""
+        """Return False: the shape of audio is also that of a table, a series or an image."""
         return False
 
     @property
     def _rate(self) -> float | None:
-        """Steps per second; of waveforms, samples per second."""
+        """Steps per second; for waveforms, samples per second."""
         return self.modality.rate or (self.modality.sample_rate if self._is_waveform else None)
 
     @property
@@ -132,14 +132,14 @@ class Audio(Series):
         return means(self.table(example), highest_first[0] - highest_first)
 
     def sound(self, example: int) -> Samples | None:
-        """Return an example's waveform without padding, ``(T, C)``; one that leaves -1..1 is scaled into it."""
+        """Return an example's waveform without padding, ``(T, C)``; a larger range than -1..1 is scaled."""
         if self.modality.sample_rate is None or not self._is_waveform:
             return None
         wave = self.values[example].movedim(self._time - 1, 0)[self._steps(example)]
         return _as_samples(wave.unsqueeze(1).flatten(1))
 
     def draw(self, axes: "Axes", example: int) -> None:
-        """Draw the spectrogram, and a waveform above its own."""
+        """Draw the spectrogram; for a waveform, draw it above its spectrogram."""
         if not self._is_waveform:
             super().draw(axes, example)
             return
@@ -180,7 +180,7 @@ def _spectrogram(wave: Tensor) -> Tensor:
     """Return the power of a wave ``(T,)`` in decibels relative to its loudest value, ``(F, up to ~260 columns)``."""
     if not len(wave):
         return torch.zeros(1, 0)
-    # A short sound gets as many frequencies as columns, a long one as many as a small panel can show.
+    # A short sound gets as many frequencies as columns; a long one, as many as a small panel can show.
     window = 2 ** min(max(round(math.log2(len(wave)) / 2) + 1, 2), 9)
     hop = max(window // 4, len(wave) // 256)
     found = torch.stft(
@@ -191,7 +191,7 @@ def _spectrogram(wave: Tensor) -> Tensor:
 
 
 def _above_noise(table: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a spectrogram in which the median, mostly noise, is 0, so that noise leaves the colours as they are."""
+    """Return a spectrogram whose median (mostly noise) and lower values are 0, so noise does not darken colours."""
     noise = float(np.median(table)) if table.size else 0.0
     quiet: npt.NDArray[Any] = ((table - noise) / max(1 - noise, 1e-12)).clip(0, 1)
     return quiet

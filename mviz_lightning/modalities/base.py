@@ -1,4 +1,4 @@
-"""The interface of a modality type: its segments, their names, what a masked one becomes, and how it is drawn.
+"""The interface of a modality type: its segments, their names, their baseline, and how they are drawn.
 
 A new modality type is one subclass of :class:`ModalityType` in one file. Importing the file registers it by its name.
 """
@@ -43,26 +43,26 @@ class ModalityType(ABC):
         modality: The user's description of the modality.
         leaves: All examples: tensors (or lists of strings) by path, on the CPU.
         values: Path of the leaf that holds the content.
-        own: ``(N, ...)`` in the shape of the content, False where an example was padded to the shape of the largest;
-            None where all examples have one shape.
-        maskable: ``(N, ...)`` bool, False at entries that are no padding and yet never masked, such as placeholders
-            among tokens; None where all may be.
+        own: ``(N, ...)`` in the shape of the content, False where an example was padded to the largest shape; None if
+            all examples have one shape.
+        maskable: ``(N, ...)`` bool, False at entries that are never masked although they are not padding, such as
+            placeholder tokens; None if all entries may be masked.
 
     Attributes:
-        segments: The segments that queries mask.
+        segments: The segments that are masked.
     """
 
     name: ClassVar[str]
     """The value of ``Modality(kind=...)`` that selects this type."""
     default_baseline: ClassVar[str] = "mean"
-    """The baseline where ``Modality(baseline=...)`` is not given: ``"mean"`` or ``"zero"``."""
+    """The baseline if ``Modality(baseline=...)`` is not given: ``"mean"`` or ``"zero"``."""
     thumbnail: ClassVar[bool] = True
-    """Whether a drawing of thumbnail size can be read. Otherwise small figures list the segments by name."""
+    """Whether a drawing is legible at thumbnail size. Otherwise small figures list the segments by name."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" in cls.__dict__:
-            REGISTRY.pop(cls.name, None)  # the newest is tried first
+            REGISTRY.pop(cls.name, None)  # moves the type to the end; the newest is tried first
             REGISTRY[cls.name] = cls
 
     def __init__(
@@ -78,12 +78,12 @@ class ModalityType(ABC):
 
     @classmethod
     def fits(cls, values: Any) -> bool:
-        """Return whether a leaf looks like this type; used where ``Modality(kind=...)`` is not given."""
+        """Return whether a leaf looks like this type; used if ``Modality(kind=...)`` is not given."""
         return False
 
     @classmethod
     def fits_beside(cls, values: Any, further: Sequence[Any]) -> bool:
-        """Return whether a leaf looks like this type beside further leaves of its modality; by default :meth:`fits`."""
+        """Return whether a leaf with further leaves of its modality looks like this type; by default :meth:`fits`."""
         return cls.fits(values)
 
     @property
@@ -93,7 +93,7 @@ class ModalityType(ABC):
 
     @property
     def companions(self) -> dict[str, Any]:
-        """Path -> leaf for the modality's further leaves: all but the values, the mask and what tells its presence."""
+        """Path -> leaf for the modality's further leaves: all but the values, the mask and the presence leaf."""
         telling = (self.modality.mask_leaf, self.modality.present)
         named = [path for path in self.modality.leaves if path not in telling]
         return {
@@ -105,7 +105,7 @@ class ModalityType(ABC):
 
     @property
     def content(self) -> list[str]:
-        """Paths of the leaves that segments stand for: the values, and further leaves that are masked with them."""
+        """Paths of the leaves that segments cover: the values, and further leaves that are masked with them."""
         masked = [part.leaf for part in parts_of(self.segments)]
         return [self.path, *(path for path in self.companions if path in masked)]
 
@@ -117,7 +117,7 @@ class ModalityType(ABC):
     def real_entries(self, axis: int = 1) -> Tensor | None:
         """Return which of the L entries along an axis of the content are not padding, ``(N, L)`` boolean.
 
-        None where none is known to be padding.
+        None if no entry is known to be padding.
         """
         length = self.values.shape[axis]
         real = real_along(self.mask, length)
@@ -128,14 +128,14 @@ class ModalityType(ABC):
 
     @classmethod
     def features(cls, values: Any, mask: Tensor | None) -> Tensor | None:
-        """Return raw-input features: numbers on which a regression can predict the labels without the user's model.
+        """Return raw-input features: numbers from which a regression can predict the labels without the user's model.
 
         Args:
             values: The content of all examples, ``(N, ...)``.
             mask: ``(N, ...)`` boolean: True at real entries. None without a mask.
 
         Returns:
-            ``(N, D)`` with 0 at padding; None where the content is not numeric.
+            ``(N, D)`` with 0 at padding; None if the content is not numeric.
         """
         if not isinstance(values, Tensor):
             return None
@@ -152,7 +152,7 @@ class ModalityType(ABC):
 
     @property
     def baseline(self) -> str:
-        """What a masked segment becomes, in words that complete "masked parts are ..."."""
+        """The baseline of masked segments, in words that complete "masked parts are ..."."""
         return baseline_in_words(chosen_baseline(self))
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
@@ -168,21 +168,21 @@ class ModalityType(ABC):
         """Draw an example's input into an empty panel without ticks."""
 
     def view(self, example: int, *, inputs: bool = True) -> dict[str, Any]:
-        """Return what is kept of an example to draw weights on it later, as plain data with the entry ``"view"``.
+        """Return the data for drawing weights on an example later, as plain data with the entry ``"view"``.
 
         Args:
             example: Index of the example, from 0 to N - 1.
-            inputs: Whether it may hold the input.
+            inputs: Whether the data may contain the input.
         """
         return {"view": "list"}
 
     @property
     def picture_counts(self) -> list[int]:
-        """Number of pictures of every example, where a text tells it too; by default 0."""
+        """Number of pictures of every example, if a text modality counts them too; by default 0."""
         return [0] * len(self.values)
 
     def sound(self, example: int) -> Samples | None:
-        """Return an example's sound at ``modality.sample_rate``, ``(T, C)`` int16; None where there is none."""
+        """Return an example's sound at ``modality.sample_rate``, ``(T, C)`` int16; None if it has no sound."""
         return None
 
     @abstractmethod
@@ -201,7 +201,7 @@ class ModalityType(ABC):
 
 
 def modality_type_of(modality: Modality, values: Any, further: Sequence[Any] = ()) -> type[ModalityType]:
-    """Return the modality type that ``Modality(kind=...)`` names, or the newest one that the leaf looks like.
+    """Return the modality type that ``Modality(kind=...)`` names, or the newest type that fits the leaf.
 
     A modality with ``edges`` is ``graph``, with a ``grid`` ``patches``, with ``boxes`` ``regions``, and with a
     ``sample_rate`` ``audio``.
@@ -212,7 +212,7 @@ def modality_type_of(modality: Modality, values: Any, further: Sequence[Any] = (
         further: The further leaves of the modality.
 
     Raises:
-        ConfigurationError: No modality type has this name, or the leaf looks like none.
+        ConfigurationError: No modality type has this name, or no type fits the leaf.
     """
     if modality.kind is not None:
         return registered_type(modality.kind)
@@ -233,20 +233,20 @@ def modality_type_of(modality: Modality, values: Any, further: Sequence[Any] = (
 
 
 def type_in(schema: BatchSchema, leaves: Mapping[str, Any], name: str, own: Tensor | None = None) -> type[ModalityType]:
-    """Return the type of one of a schema's modalities: :func:`modality_type_of` its :func:`modality_in` the leaves."""
+    """Return the type of one of a schema's modalities, by :func:`modality_in` and :func:`modality_type_of`."""
     path, *further = schema.values[name]
     modality = modality_in(schema, leaves, name, own)
     return modality_type_of(modality, leaves[path], [leaves[other] for other in further if other != modality.present])
 
 
 def modality_in(schema: BatchSchema, leaves: Mapping[str, Any], name: str, own: Tensor | None = None) -> Modality:
-    """Return one of a schema's modalities with the edges or the grid that its leaves show.
+    """Return one of a schema's modalities, with ``edges`` or ``grid`` found among its leaves.
 
     Args:
         schema: The batch's schema.
         leaves: Path -> leaf.
         name: Name of the modality.
-        own: ``(N, ...)`` in the shape of the content, False where an example was padded; None where none was.
+        own: ``(N, ...)`` in the shape of the content, False where an example was padded; None if none was.
     """
     path, *further = schema.values[name]
     shown = {one: leaves[one] for one in (path, *further)}

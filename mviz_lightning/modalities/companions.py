@@ -1,4 +1,4 @@
-"""What the further leaves of a modality show: that they are the edges of a graph, or the grid of its patches."""
+"""Recognise the further leaves of a modality: the edges of a graph, or the grid of its patches."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,13 +11,13 @@ from mviz_lightning.batch import Modality
 from mviz_lightning.batch.padding import real_along
 
 GRID_NAMES = ("image_sizes", "spatial_shapes")
-"""Names of leaves that count patches, as transformers writes them, beside all names with ``grid`` in them."""
+"""Names of leaves that count patches in transformers, besides all names that contain ``grid``."""
 
 
 def with_companions_read(
     modality: Modality, values: str, leaves: Mapping[str, Any], own: Tensor | None = None
 ) -> Modality:
-    """Return the modality with its ``edges`` or ``grid``, where one of its leaves shows them and it does not name them.
+    """Return the modality with ``edges`` or ``grid`` set, if it names neither and one of its leaves fits.
 
     Args:
         modality: The user's description of the modality.
@@ -50,7 +50,7 @@ def _is_pairs(leaf: Tensor) -> bool:
 
 
 def patch_counts(values: Any, mask: Tensor | None, own: Tensor | None) -> Tensor | None:
-    """Return ``(N,)``: the rows of each example that are not padding; None where the content has no rows.
+    """Return ``(N,)``: the number of rows of each example that are not padding; None if the content has no rows.
 
     Args:
         values: The content, ``(N, L, D)``.
@@ -65,7 +65,7 @@ def patch_counts(values: Any, mask: Tensor | None, own: Tensor | None) -> Tensor
 
 
 def counts_patches(grid: Any, counts: Tensor | None) -> bool:
-    """Tell whether a leaf holds the sizes of pictures whose patches are as many as each example has rows.
+    """Return whether a leaf contains picture sizes whose numbers of patches equal the rows of each example.
 
     Args:
         grid: ``(N, 2 or 3)`` or ``(N, K, 2 or 3)``.
@@ -83,5 +83,5 @@ def patch_totals(grid: Tensor) -> Tensor:
 
 
 def found_in(leaf: Any) -> str:
-    """Return the shape of a leaf that does not fit, or what it is, for messages."""
+    """Return the shape of a leaf that does not fit, or its type, for messages."""
     return "no such leaf" if leaf is None else str(tuple(getattr(leaf, "shape", ())) or type(leaf).__name__)

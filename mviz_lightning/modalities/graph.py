@@ -27,27 +27,27 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
 
 MAX_WRITTEN = 24
-"""Largest number of nodes that all bear a number or letters: more of them hide one another."""
+"""Largest number of nodes that all get a number or letters; in larger graphs these would overlap."""
 
 MAX_NUMBERED = 4
-"""Number of segments that bear a number in larger graphs: those with the largest weights."""
+"""Number of segments that get a number in larger graphs: those with the largest weights."""
 
 MAX_KEPT = 1000
-"""Largest number of nodes of a graph that is kept as a drawing."""
+"""Largest number of nodes of a graph whose drawing is stored."""
 
 FLATTEST = 0.4
-"""Smallest height over width of a drawing: the longer side of a graph lies along the width."""
+"""Smallest height of a drawing, as a fraction of its width; the longer side of a graph is the width."""
 
 MOST_TYPES = 64
-"""Largest number of types of nodes that are counted one by one in raw-input features."""
+"""Largest number of node types that are counted separately in raw-input features."""
 
 
 class Graph(ModalityType):
     """Features of nodes ``(N, nodes, F)``, or their types as whole numbers ``(N, nodes)``, with edges ``(N, 2, E)``.
 
-    Every node is a segment. A graph with more than ``max_segments`` nodes is divided into as many connected clusters. A
-    masked node gets the baseline; its edges and its position stay. Further leaves of the modality with one entry for
-    each node are masked with it.
+    Every node is a segment. A graph with more than ``max_segments`` nodes is divided into ``max_segments`` connected
+    clusters. A masked node gets the baseline; its edges and its position do not change. Further leaves of the modality
+    with one entry per node are masked with it.
     """
 
     name = "graph"
@@ -66,7 +66,7 @@ class Graph(ModalityType):
         return joined([self._part(path, leaf, index) for path, leaf in {self.path: self.values, **further}.items()])
 
     def _describes_nodes(self, path: str, leaf: Any) -> bool:
-        """Tell whether a further leaf describes nodes. Edges, what is told of them, and positions stay."""
+        """Return whether a further leaf describes nodes and is masked; edges, edge features and positions are not."""
         stays = path == self.modality.edges or "edge" in last_name(path) or last_name(path).endswith("pos")
         return not stays and masked_with(leaf, 1, self.values.shape[1])
 
@@ -77,12 +77,12 @@ class Graph(ModalityType):
         return Segments(path, index.view(shape), fill(self, leaf, [0, 1], self._real.view(shape)))
 
     def _keeps_types(self, path: str, leaf: Tensor) -> bool:
-        """Tell whether a masked node gets the most frequent type: the mean of two types of atoms is no type."""
+        """Return whether a masked node gets the most frequent type, because a mean of types is no valid type."""
         return not leaf.is_floating_point() and (self.modality.baseline is None or path != self.path)
 
     @property
     def baseline(self) -> str:
-        """What a masked node becomes."""
+        """The baseline of masked nodes, in words."""
         return "the most frequent type" if self._keeps_types(self.path, self.values) else super().baseline
 
     def _check(self) -> None:
@@ -112,11 +112,11 @@ class Graph(ModalityType):
         return values if values.dim() == 3 else values.unsqueeze(2)
 
     def _nodes(self, example: int) -> Tensor:
-        """Return the places of an example's nodes in the leaf; all that follows counts them from 0 on."""
+        """Return the positions of an example's nodes in the leaf; other methods number these nodes from 0."""
         return self._real[example].nonzero()[:, 0]
 
     def _edges(self, example: int) -> npt.NDArray[Any]:
-        """Return ``(2, E)``: the edges between nodes of an example, without those from a node to itself."""
+        """Return ``(2, E)``: the edges between nodes of an example, without self-loops."""
         nodes, most = self._nodes(example), self.values.shape[1]
         number = torch.full((most + 1,), -1)
         number[nodes] = torch.arange(len(nodes))
@@ -127,7 +127,7 @@ class Graph(ModalityType):
 
     @classmethod
     def features(cls, values: Any, mask: Tensor | None) -> Tensor | None:
-        """Return the number of nodes, and sums and means of their features, ``(N, D)``; of types, how often each is."""
+        """Return ``(N, D)``: the number of nodes, and sums and means of features; for types, counts and frequencies."""
         if not isinstance(values, Tensor) or values.dim() < 2:
             return None
         real = torch.ones(values.shape[:2], dtype=torch.bool)
@@ -137,7 +137,7 @@ class Graph(ModalityType):
         return torch.cat([count, sums, sums / count.clamp(min=1)], 1)
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
-        """Return the number of every node in its graph, from 1 on, and its type; of a cluster, those of its centre."""
+        """Return the number of every node in its graph, from 1, and its type; for a cluster, of its central node."""
         centres = self._centres[example]
         single = len(centres) == len(self._nodes(example))
         if not inputs:
@@ -147,12 +147,12 @@ class Graph(ModalityType):
         return named if single else [f"around {name}" for name in named]
 
     def _numbers(self, example: int, nodes: list[int]) -> list[str]:
-        """Return the numbers of nodes in their graph, from 1 on."""
+        """Return the numbers of nodes in their graph, from 1."""
         return [str(number) for number in self._real[example].cumsum(0)[nodes].tolist()]
 
     @cached_property
     def _types(self) -> Tensor | None:
-        """``(N, nodes)``: the type of every node where it has one: a whole number, or a one-hot row."""
+        """``(N, nodes)``: the type of every node, from whole numbers or one-hot rows; None if nodes have no types."""
         rows = self._rows
         if not rows.is_floating_point():
             return rows[..., 0].long() if rows.shape[2] == 1 else None
@@ -161,7 +161,7 @@ class Graph(ModalityType):
         return rows.argmax(2) if one_each else None
 
     def _letters(self, example: int, nodes: list[int]) -> list[str]:
-        """Return the names of the types of nodes; empty where they have none."""
+        """Return the names of the types of nodes; empty if they have none."""
         names, types = self.modality.feature_names, self._types
         if names is None or types is None:
             return [""] * len(nodes)
@@ -169,11 +169,11 @@ class Graph(ModalityType):
 
     @cached_property
     def _drawn_places(self) -> dict[int, npt.NDArray[Any]]:
-        """Example -> places of its nodes, of those that were drawn before."""
+        """Example -> positions of its nodes, for examples that were drawn before."""
         return {}
 
     def _places(self, example: int) -> npt.NDArray[Any]:
-        """Return the places of an example's nodes, ``(nodes, 2)`` in 0..1 from the top left; the wider side is 1."""
+        """Return the positions of an example's nodes, ``(nodes, 2)`` from the top left; the longer side is 1."""
         if example not in self._drawn_places:
             given = self._given_places(example)
             places = layout(len(self._nodes(example)), self._edges(example)) if given is None else given
@@ -182,7 +182,7 @@ class Graph(ModalityType):
         return self._drawn_places[example]
 
     def _given_places(self, example: int) -> npt.NDArray[Any] | None:
-        """Return the places that a companion whose name ends in ``pos`` gives; of three axes, the two widest."""
+        """Return the positions in a companion whose name ends in ``pos``; of three axes, the two widest."""
         for path in self.modality.companions:
             leaf = self.leaves.get(path)
             if not last_name(path).endswith("pos") or not isinstance(leaf, Tensor) or leaf.dim() != 3:
@@ -193,7 +193,7 @@ class Graph(ModalityType):
         return None
 
     def view(self, example: int, *, inputs: bool = True) -> dict[str, Any]:
-        """Return places, edges and segments of the nodes; names alone of large graphs, and where edges are hidden."""
+        """Return positions, edges and segments of the nodes; only names for large graphs, or if inputs are hidden."""
         nodes = self._nodes(example)
         if not inputs or len(nodes) > MAX_KEPT:
             return {"view": "list"}
@@ -209,7 +209,7 @@ class Graph(ModalityType):
         return float(np.clip(height / width, FLATTEST, 1))
 
     def draw(self, axes: "Axes", example: int) -> None:
-        """Draw the nodes, a colour for each type; without types, the brighter, the larger the features are."""
+        """Draw the nodes with a colour for each type; without types, brighter nodes have larger features."""
         nodes = self._nodes(example).tolist()
         letters, numbers = self._letters(example, nodes), self._numbers(example, nodes)
         words = letters if any(letters) else numbers
@@ -230,7 +230,7 @@ class Graph(ModalityType):
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
     ) -> None:
-        """Draw the nodes in the colours of their weights; with ``inputs=False``, cells, since edges are inputs too."""
+        """Draw the nodes in the colours of their weights; with ``inputs=False``, draw cells only."""
         if not inputs:
             draw_cells(axes, len(weights), range(len(weights)), colours.to_rgba(weights))
             return
@@ -240,7 +240,7 @@ class Graph(ModalityType):
         draw_node_link(axes, self._places(example), edges, faces, words, segment[edges[0]] == segment[edges[1]])
 
     def _painted_numbers(self, example: int, weights: npt.NDArray[Any]) -> list[str]:
-        """Return the numbers of all nodes; of a large graph, of the centres of the strongest segments alone."""
+        """Return the numbers of all nodes; for a large graph, only of the central nodes of the strongest segments."""
         nodes, centres = self._nodes(example).tolist(), self._centres[example]
         strongest = np.argsort(-np.abs(weights), kind="stable")[:MAX_NUMBERED]
         shown = set(nodes) if len(nodes) <= MAX_WRITTEN else {centres[segment] for segment in strongest}
@@ -249,7 +249,7 @@ class Graph(ModalityType):
 
 
 def _counted(values: Tensor, real: Tensor) -> Tensor:
-    """Return numbers whose sum is of use, ``(N, nodes, D)``: of types of nodes, 1 in the column of the node's type."""
+    """Return ``(N, nodes, D)`` numbers that can be summed; node types become one-hot columns."""
     rows = values.reshape(*real.shape, -1)
     if rows.is_floating_point():
         return rows

@@ -57,7 +57,7 @@ class Regions(ModalityType):
         return joined([self._part(path, leaf, index) for path, leaf in {self.path: values, **further}.items()])
 
     def _describes_regions(self, path: str, leaf: Any) -> bool:
-        """Tell whether a further leaf describes the regions: a score, a class. Boxes say where they are, and stay."""
+        """Return whether a further leaf describes the regions: a score, a class. Boxes say where they are, and stay."""
         return path != self.modality.boxes and masked_with(leaf, 1, self.values.shape[1])
 
     def _part(self, path: str, leaf: Tensor, index: Tensor) -> Segments:

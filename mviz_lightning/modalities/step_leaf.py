@@ -66,7 +66,7 @@ def most_frequent_entry(values: Tensor, time: int, real: Tensor) -> Tensor:
 
 
 def masked_with(leaf: object, time: int, length: int) -> bool:
-    """Tell whether a further leaf of a modality is masked at the steps (regions) of its values.
+    """Return whether a further leaf of a modality is masked at the steps (regions) of its values.
 
     Real numbers and categories are, if they have one entry for each step. Booleans are masks, and integers that rise
     with every step are positions: these say where something is, and stay.
@@ -84,7 +84,7 @@ def masked_with(leaf: object, time: int, length: int) -> bool:
 
 
 def _rises(steps: Tensor) -> bool:
-    """Tell whether ``(N, T, D)`` integers rise with the steps up to the padding: positions, times."""
+    """Return whether ``(N, T, D)`` integers rise with the steps up to the padding: positions, times."""
     if steps.shape[1] < 2:
         return False
     up, padding = steps[:, 1:] > steps[:, :-1], steps[:, 1:] == steps[:, -1:]

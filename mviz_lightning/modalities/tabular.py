@@ -177,7 +177,7 @@ class Tabular(ModalityType):
 
 
 def are_categories(values: Any, further: Sequence[Any]) -> bool:
-    """Tell whether integers ``(N, T)`` are columns, and no tokens: beside real columns, and nothing with T entries.
+    """Return whether integers ``(N, T)`` are columns, and no tokens: beside real columns, and nothing with T entries.
 
     Args:
         values: A leaf.

@@ -198,12 +198,12 @@ class Text(ModalityType):
         return self._vocabulary.word(ids) if is_word else self._vocabulary.token(ids[0]).strip() or BLANK
 
     def _is_of_block(self, word: tuple[list[int], int]) -> bool:
-        """Tell whether a word is no word in a text with placeholders."""
+        """Return whether a word is no word in a text with placeholders."""
         ids, segment = word
         return self.maskable is not None and segment < 0 and ids[0] in self._vocabulary.markup
 
     def _repeats(self, example: int, place: int) -> bool:
-        """Tell whether a token repeats the one before among those that are never masked, as placeholders do."""
+        """Return whether a token repeats the one before among those that are never masked, as placeholders do."""
         if self.maskable is None or place == 0 or bool(self.maskable[example, place]):
             return False
         return bool(self.values[example, place] == self.values[example, place - 1])

@@ -108,7 +108,7 @@ class TileReader:
         return self._picture(first, len(tiles), grid) if cost <= SAID_TO_BE_ALIKE else None
 
     def fits(self, tiles: Tensor) -> bool:
-        """Tell whether ``(n, C, H, W)`` tiles are parts of one picture and the whole."""
+        """Return whether ``(n, C, H, W)`` tiles are parts of one picture and the whole."""
         return len(tiles) >= FEWEST and self._best(_small(tiles), None)[0] <= ALIKE
 
     def several(self, tiles: Tensor, first: int = 0) -> list[TiledPicture]:

@@ -15,7 +15,7 @@ HETERO_GRAPH = "torch_geometric.data.hetero_data.HeteroData"
 
 
 def holds_graphs(cls: type) -> bool:
-    """Tell whether objects of a class can be taken apart into graphs, and made of a list of them."""
+    """Return whether objects of a class can be taken apart into graphs, and made of a list of them."""
     made = inspect.getattr_static(cls, "from_data_list", None)
     return isinstance(made, classmethod) and callable(getattr(cls, "to_data_list", None))
 

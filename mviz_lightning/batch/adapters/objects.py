@@ -30,7 +30,7 @@ NEUTRAL = {object, ABC, Generic, Protocol, SimpleNamespace, *Namespace.__mro__}
 
 
 def is_plain(cls: type) -> bool:
-    """Tell whether objects of a class are containers of their attributes.
+    """Return whether objects of a class are containers of their attributes.
 
     Strings, numbers, paths, modules, tensors, arrays, pictures, errors, enumerations and what inherits from them are no
     containers, nor is what can be called, a tokenizer for example.
@@ -65,7 +65,7 @@ def _public(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _ends(part: Any, origin: Any) -> bool:
-    """Tell whether the nodes below an attribute are few, and its object is not among them."""
+    """Return whether the nodes below an attribute are few, and its object is not among them."""
     waiting, seen = [part], {id(origin): origin}
     while waiting:
         node = waiting.pop()

@@ -10,7 +10,7 @@ TENSORDICT = "tensordict.base.TensorDictBase"
 
 
 def is_tensorclass(cls: type) -> bool:
-    """Tell whether a class was made by ``tensordict.tensorclass``; those of tensordict itself hold strings."""
+    """Return whether a class was made by ``tensordict.tensorclass``; those of tensordict itself hold strings."""
     return getattr(cls, "_is_tensorclass", False) is True and not getattr(cls, "_is_non_tensor", False)
 
 

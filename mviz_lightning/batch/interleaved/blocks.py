@@ -59,7 +59,7 @@ class BlockFinder:
         return len(self._neighbours(ids, modality))
 
     def are_wrapped(self, ids: Tensor, modality: str) -> bool:
-        """Tell whether wrappers stand on both sides of each stretch of a modality's placeholders in a text ``(T,)``."""
+        """Return whether each stretch of a modality's placeholders in a text ``(T,)`` has wrappers on both sides."""
         return all(kinds == (WRAPPER, WRAPPER) for kinds in self._neighbours(ids, modality))
 
     def _neighbours(self, ids: Tensor, modality: str) -> list[tuple[int, int]]:

@@ -73,12 +73,12 @@ class DealtItems:
         return found
 
     def has_parts(self, batch: Any) -> bool:
-        """Tell whether a text has more blocks than items: the blocks are then parts of an item, its tiles."""
+        """Return whether a text has more blocks than items: the blocks are then parts of an item, its tiles."""
         total = len(tree.get(batch, self.grid or self.values))
         return any(b > i for b, i in zip(self._blocks(batch), self.lengths(batch, total), strict=True))
 
     def is_certain(self, batch: Any) -> bool:
-        """Tell whether a batch can be dealt out without knowing the placeholders of each item."""
+        """Return whether a batch can be dealt out without knowing the placeholders of each item."""
         total = len(tree.get(batch, self.grid or self.values))
         return self._certain(batch, total) is not None or all(key in self.known for key in self._keys(batch))
 
@@ -102,7 +102,7 @@ class DealtItems:
         return _fill(counts, [sum(counts) // total] * total) if total else None
 
     def _are_rows(self, batch: Any, having: list[bool]) -> bool:
-        """Tell whether a leaf with as many entries as rows holds nothing for those without placeholders."""
+        """Return whether a leaf with as many entries as rows holds nothing for those without placeholders."""
         values = as_tensor(tree.get(batch, self.values))
         return len(values) == len(having) and not bool(values[~torch.tensor(having)].any())
 

@@ -114,7 +114,7 @@ class _Search:
         self.arrays = {path: array for path, array in _arrays(nodes) if not path.startswith(listed)}
 
     def _is_list(self, path: str) -> bool:
-        """Tell whether a leaf is a list with an entry for each example."""
+        """Return whether a leaf is a list with an entry for each example."""
         value = self.nodes.found[path][1] if path in self.nodes.found else None
         return isinstance(value, list | tuple) and len(value) == len(self.ids)
 

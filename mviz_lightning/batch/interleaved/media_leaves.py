@@ -159,5 +159,5 @@ def with_told_counts(dealt: DealtItems, batch: Any, paths: Sequence[str], ask: I
 
 
 def _tells_size(array: Tensor) -> bool:
-    """Tell whether a leaf holds a few whole numbers for each item."""
+    """Return whether a leaf holds a few whole numbers for each item."""
     return not array.is_floating_point() and array.dim() == 2 and array.shape[1] < 5

@@ -49,7 +49,7 @@ def _feature(feature: Feature, modalities: Sequence[str], context: KeepingContex
 
 
 def _is_class(concept: Concept) -> bool:
-    """Tell whether a concept is a class of the target, which is no input."""
+    """Return whether a concept is a class of the target, which is no input."""
     return concept.trait.kind == "class"
 
 
