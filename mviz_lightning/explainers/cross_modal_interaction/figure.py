@@ -115,7 +115,7 @@ class _Picture:
     def _draw_output(self, top: float, output: OutputInteractions) -> None:
         canvas, pair = self.canvas, output.pairs[self.place]
         said = self.drawing.labels.valued(output.output, output.role, output.value)
-        canvas.text(MARGIN, top, said, fontsize=8.5, color="#222222")
+        canvas.text(MARGIN, top, said, fontsize=8, color="#222222")
         colours, top = diverging(float(pair.weights.abs().max()) if pair.has_effect else 0.0), top + LINE + 0.03
         top = self._draw_matrix(top, pair, colours) if pair.has_effect else self._say_none(top, pair)
         for name in (pair.first, pair.second):
@@ -124,7 +124,7 @@ class _Picture:
     def _say_none(self, top: float, pair: PairInteraction) -> float:
         """Say that nothing but rounding was found, of which nothing is drawn."""
         said = f"No part of {pair.first} acts together with a part of {pair.second}."
-        self.canvas.text(MARGIN, top, said, fontsize=8.5)
+        self.canvas.text(MARGIN, top, said, fontsize=8)
         return top + LINE + 0.1
 
     def _draw_matrix(self, top: float, pair: PairInteraction, colours: "ScalarMappable") -> float:

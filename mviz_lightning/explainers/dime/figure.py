@@ -74,7 +74,7 @@ class ExplanationFigure:
             self.drawing.labels.decomposition(
                 output.output, output.role, output.unimodal, output.interaction, output.value, output.error
             ),
-            fontsize=8.5,
+            fontsize=8,
             color="#222222",
         )
         headings = ("input", "alone (UC)", "together (MI)")

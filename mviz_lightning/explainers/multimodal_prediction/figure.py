@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RAISES, LOWERS = "#B2182B", "#2166AC"
 """Ends of the scale on which explanations are drawn."""
 
-NAME, GAP = 1.4, 0.12
+NAME, GAP = 1.5, 0.12
 """Inches: width of a feature's name, and gap beside the bars."""
 
 BARE, FILLED = 0.34, 0.46

@@ -88,7 +88,7 @@ def _draw_scatter(axes: "Axes", result: Representation) -> None:
     names = [f"share of {shortened(legible(name), 16)} alone" for name in result.modalities]
     axes.set_xlabel(names[0], fontsize=8, parse_math=False)
     axes.set_ylabel(names[1], fontsize=8, parse_math=False)
-    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
+    ticks = [0, 0.5, 1]
     axes.set(xlim=(-0.12, 1.2), ylim=(-0.12, 1.12), xticks=ticks, yticks=ticks)
 
 
@@ -116,4 +116,4 @@ def _draw_stacks(axes: "Axes", result: Representation) -> None:
     axes.set(ylim=(0, 1), xticks=[])
     axes.set_xlabel("features that vary, by class", fontsize=8)
     axes.set_ylabel("share of variance", fontsize=8)
-    axes.legend(fontsize=FONT_SIZE, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    axes.legend(fontsize=FONT_SIZE, ncols=2, loc="lower right", bbox_to_anchor=(1.02, 1.0), frameon=False)

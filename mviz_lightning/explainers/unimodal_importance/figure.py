@@ -122,7 +122,7 @@ class _Picture:
     def _draw_output(self, top: float, output: OutputImportance) -> None:
         canvas = self.canvas
         said = self.drawing.labels.valued(output.output, output.role, output.value)
-        canvas.text(MARGIN, top, said, fontsize=8.5, color="#222222")
+        canvas.text(MARGIN, top, said, fontsize=8, color="#222222")
         for column, heading in enumerate(("input", "what each part adds")):
             canvas.text(_left(column) + PANEL / 2, top + LINE + 0.03, heading, ha="center", fontsize=8.5)
         canvas.text(LIST, top + LINE + 0.03, "strongest parts", fontsize=8.5)
