@@ -16,7 +16,7 @@ from mviz_lightning.explainers.multimodal_prediction.figure import LOWERS, RAISE
 from mviz_lightning.explainers.multimodal_prediction.result import PredictionResult, ReferenceExample
 from mviz_lightning.explainers.multimodal_prediction.thumbnails import MODALITIES, Stamps
 from mviz_lightning.modalities.of_probe import modality_types_of
-from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.plotting.canvas import DPI, Canvas
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.plotting.text_rendering import font
 from mviz_lightning.sinks.records import Picture, Table
@@ -128,7 +128,7 @@ def test_what_inputs_are_those_of_is_not_cut_off(case) -> None:
     task, found, result = case
     _, written = pictured(METHOD, result, drawing(found, task), WHEN)
     said = {line for lines in written.values() for line in lines if line == "most activating examples:"}
-    assert [font(FontProperties(size=7.5), 7.5 * 100 / 72).getlength(words) <= 150 for words in said] == [True]
+    assert [font(FontProperties(size=8), 8 * DPI / 72).getlength(words) <= 1.9 * DPI for words in said] == [True]
 
 
 def test_bars_point_to_where_the_effect_goes(case) -> None:

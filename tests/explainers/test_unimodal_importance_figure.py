@@ -31,7 +31,7 @@ from mviz_lightning.explainers.unimodal_importance.result import (
     OutputImportance,
     SegmentAttribution,
 )
-from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
 from mviz_lightning.plotting.labels import format_weight
 from mviz_lightning.sinks.records import Picture, Record, Table
 
@@ -144,7 +144,7 @@ def test_the_strongest_parts_are_listed_beside_the_map(texts: list[Text]) -> Non
     assert [text.get_text() for text in listed] == ["name1", "name3", "name7", "name5", "name0"]
     weights = [text.get_text() for text in texts if text.get_ha() == "right"]
     assert weights == ["-0.90", "+0.70", "+0.30", "-0.20", "+0.10"]
-    assert all(text.get_position()[0] == pytest.approx(NAME / 6.4) for text in listed)
+    assert all(text.get_position()[0] == pytest.approx(NAME / WIDTH) for text in listed)
 
 
 def test_equal_weights_are_listed_in_the_order_of_their_units() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NOT_USED = {State.UNUSED: "o", State.REDUNDANT: "D", State.COLLAPSED: "X"}
 """State of a modality -> marker of the runs with that state."""
 
-LEFT, TOP, HEIGHT, RIGHT = 0.65, 0.32, 2.1, 0.13
+LEFT, TOP, HEIGHT, RIGHT = 0.72, 0.32, 2.1, 0.13
 """Inches: left and top edge of the axes in a half of the picture, their height, and the right margin."""
 
 WIDTH = canvas.WIDTH - LEFT - RIGHT
@@ -32,6 +32,9 @@ MOST_RUNS = 200
 
 MOST_WHISKERS = 40
 """Largest number of runs whose intervals are drawn as lines: more of them merge, and hide what they belong to."""
+
+KEY, LETTER = 0.45, 0.066
+"""Inches: the line before an entry of the legend with the gap to the next one, and the mean width of a letter."""
 
 NOTE = (
     "Above: the variance of the outputs, split into what each modality explains alone and what only their interaction "
@@ -55,9 +58,10 @@ def share_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str
     rows = shown_runs(rows)
     modalities = [name for name in modalities if f"total/{name}" in measured] or modalities  # a head may lack some
     entries = len(modalities) + 1 + len(marked_states(rows, modalities))
-    columns = max(1, min(4, int(WIDTH / (0.65 + 0.068 * max(map(len, modalities))))))
+    letters = max(len("interaction"), len(" alone") + max(map(len, modalities)))
+    columns = max(1, min(4, int(WIDTH / (KEY + LETTER * letters))))
     top = TOP + (LINE if head else 0)
-    below = TOP + HEIGHT + 0.42 + 0.2 * -(-entries // columns)
+    below = TOP + HEIGHT + 0.56 + 0.2 * -(-entries // columns)
     page = Canvas(top - TOP + len(HALVES) * below)
     positions, label = run_places(rows)
     if head:
@@ -94,7 +98,10 @@ def _finish(axes: "Axes", label: str, columns: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.ticklabel_format(axis="y", scilimits=(-3, 4))  # there is no room for more, as R2 may take at the beginning
-    axes.set_xlabel(label, labelpad=1)
+    axes.set_xlabel(label, labelpad=1, fontsize=9)
+    axes.yaxis.label.set_fontsize(9)
+    axes.yaxis.labelpad = 2
+    axes.tick_params(labelsize=9)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#444444")

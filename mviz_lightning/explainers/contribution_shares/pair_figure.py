@@ -79,7 +79,7 @@ STYLES = (("-", "o"), ("--", "s"))
 MARKS = {State.UNUSED: "○", State.REDUNDANT: "◇", State.COLLAPSED: "✖"}
 """State of a modality -> its marker, as a letter."""
 
-LEFTS, WIDTHS, HEIGHT, HEADING, BELOW = (0.44, 2.72), (1.5, 1.3), 1.15, 0.42, 0.24
+LEFTS, WIDTHS, HEIGHT, HEADING, BELOW = (0.44, 2.72), (1.5, 1.25), 1.15, 0.42, 0.24
 """Inches: left edges and widths of both columns, height of a diagram, and what is above it and below."""
 
 LETTERS, APART = 8, 0.14
