@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.errors.deprecations import renamed_attributes
-from mviz_lightning.sinks.records import Dashboard, Picture, Record, RunRecord
+from mviz_lightning.sinks.records import KINDS, Dashboard, Picture, Record, RunRecord
 
 
 class Additive(nn.Module):
@@ -54,6 +54,11 @@ class MemorySink:
     rows: list[RunRecord] = field(default_factory=list)
 
     @property
+    def takes(self) -> tuple[type, ...]:
+        """All kinds of records."""
+        return tuple(KINDS)
+
+    @property
     def images(self) -> list[tuple[Picture, int]]:
         """All pictures with their steps."""
         return [(record, step) for record, step, _ in self.records if isinstance(record, Picture)]
@@ -69,3 +74,6 @@ class MemorySink:
     def row(self, row: RunRecord) -> None:
         """Keep a run."""
         self.rows.append(row)
+
+    def close(self) -> None:
+        """Do nothing."""

@@ -62,7 +62,10 @@ PUBLIC = {
         "LabelRankingAveragePrecision", "ModalityGap", "ModalityShapley", "PerceptualScore", "PredictionFlips",
         "Uniformity", "default_score",
     },
-    "mviz_lightning.sinks": {"FileSink", "Sink", "SinkError", "TensorBoardSink", "WandbSink", "sinks_for"},
+    "mviz_lightning.sinks": {
+        "FileSink", "LoggerSink", "Sink", "SinkError", "TensorBoardSink", "WandbSink", "register", "sinks_for",
+        "unregister",
+    },
 }  # fmt: skip
 
 EXPLAINERS = {
@@ -90,8 +93,8 @@ METRICS = {
 }
 """Metric -> the pure function that it mirrors."""
 
-SAME_NAME: set[str] = set()
-"""Names that two modules may share, each with its reason; there are none."""
+SAME_NAME = {"register"}  # batch.register takes types of batches, sinks.register classes of loggers
+"""Names that two modules may share, each with its reason."""
 
 
 def named(text: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What can be done while a modality is collapsed, and is undone when the alarm ends. Knows: modalities, errors."""
+"""Actions while a modality is collapsed; they are undone when the alarm ends. Knows: modalities, errors."""
 
 from mviz_lightning.actions.base import Action, Alarms
 from mviz_lightning.actions.encoder_learning_rate import EncoderLearningRate

@@ -1,4 +1,4 @@
-"""The interface of an action, and what it may know of the alarms that stand."""
+"""The interface of an action, and its information about the active alarms."""
 
 import hashlib
 import math
@@ -24,14 +24,14 @@ class Alarms:
     Attributes:
         trainer: The trainer.
         module: The user's model.
-        modalities: Name -> modality, all of the monitor's.
-        silent: Names of the collapsed ones, in declared order.
-        began: Names of those that were not collapsed at the check before.
-        values: What the monitor measured at the latest check, without prefix: ``{"total/image": 0.01, ...}``.
-        encoders: Name of a modality -> names of the submodules whose parameters serve this modality alone, as far as
-            a traced forward shows them.
+        modalities: Name -> modality, for all modalities of the monitor.
+        silent: Names of the collapsed modalities, in declared order.
+        began: Names of the collapsed modalities that were not collapsed at the previous check.
+        values: Values of the monitor at the latest check, without prefix: ``{"total/image": 0.01, ...}``.
+        encoders: Name of a modality -> names of the submodules whose parameters are used for this modality alone, found
+            by tracing a forward pass.
         may_stop: Whether ``min_epochs`` and ``min_steps`` are met.
-        tokens: The tokens of the model's texts that stand for items of another modality.
+        tokens: The placeholder tokens in the model's texts.
     """
 
     trainer: Any
@@ -51,11 +51,12 @@ class Alarms:
 
 
 class Action:
-    """What is done at an alarm; a subclass overrides what it needs.
+    """An action at an alarm; a subclass overrides the methods that it needs.
 
-    An object holds its arguments and nothing of a training, so that it can be copied and used again. A context undoes
-    what it changes when it is left: :meth:`during` at the end of the alarm, of the training, or at an error. An error
-    in an action costs a warning and the action, not the training. In distributed training every process does the same.
+    An object stores its arguments and no state of a training, so it can be copied and reused. A context undoes its
+    changes on exit: :meth:`during` exits at the end of the alarm, at the end of the training, or at an error. If an
+    action raises an error, the action ends with a warning and the training continues. In distributed training every
+    process runs the same actions.
 
     Example:
         >>> from contextlib import contextmanager
@@ -68,54 +69,54 @@ class Action:
     """
 
     uses_encoders: ClassVar[bool] = False
-    """Whether the action reads ``Alarms.encoders``; only then they are looked for."""
+    """Whether the action reads ``Alarms.encoders``; only then the encoders are searched."""
 
     def announce(self, alarms: Alarms) -> str:
-        """Return what the action does, in one line of the alarm; ``""`` for none."""
+        """Return one line about the action for the alarm; ``""`` for none."""
         return ""
 
     def require(self, alarms: Alarms) -> None:
-        """Check the arguments before the training begins, when no alarm stands.
+        """Check the arguments before the training begins, without an active alarm.
 
         Raises:
-            ConfigurationError: An argument does not fit modalities or model.
+            ConfigurationError: An argument does not fit the modalities or the model.
         """
 
     def after_check(self, alarms: Alarms) -> None:
-        """Act, once, after a validation whose check finds a modality collapsed."""
+        """Act once after each validation whose check finds a modality collapsed."""
 
     def during(self, alarms: Alarms) -> AbstractContextManager[object]:
-        """Return a context that is entered while alarms stand: after each check, and where a training continues."""
+        """Return a context for active alarms: it is entered after each check, and when a training is resumed."""
         return nullcontext()
 
     def during_step(self, optimizer: Optimizer, alarms: Alarms, number: int) -> AbstractContextManager[object]:
-        """Return a context for one step of an optimizer: gradients are there and clipped, the update is not made yet.
+        """Return a context for one step of an optimizer: gradients are computed and clipped, the update follows.
 
         Args:
             optimizer: The optimizer.
-            alarms: The alarms that stand.
-            number: Number of the step, the same on all processes; a seed for what is drawn for it.
+            alarms: The active alarms.
+            number: Number of the step, equal on all processes; a seed for random draws of this step.
         """
         return nullcontext()
 
     def change_batch(self, batch: Any, alarms: Alarms, number: int) -> Any:
-        """Return what the training step gets in place of a training batch, which itself must stay as it is.
+        """Return a replacement for a training batch; the batch itself must not be changed.
 
         Args:
             batch: The batch, on the model's device.
-            alarms: The alarms that stand.
-            number: Number of the batch over all epochs and processes; a seed for what is drawn for it.
+            alarms: The active alarms.
+            number: Number of the batch over all epochs and processes; a seed for random draws of this batch.
         """
         return batch
 
 
 def overrides(action: Action, method: str) -> bool:
-    """Return whether an action has a method of its own."""
+    """Return whether an action overrides a method."""
     return getattr(type(action), method) is not getattr(Action, method)
 
 
 def generator_of(*seeds: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator whose numbers depend on some whole numbers alone; torch's global one is not touched."""
+    """Return a generator whose numbers depend only on the seeds; PyTorch's global generator is not used."""
     digest = hashlib.sha256(repr(seeds).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
 
@@ -124,13 +125,13 @@ def require_number(given: str, value: float, most: float, example: float) -> flo
     """Return a number from 0 to ``most``.
 
     Args:
-        given: The argument as it was given, for the error: ``ModalityDropout(p=2)``.
+        given: The argument as the user gave it, for the message: ``ModalityDropout(p=2)``.
         value: Its value.
         most: Largest allowed value.
-        example: A value that the message proposes.
+        example: A value for the message to suggest.
 
     Raises:
-        ConfigurationError: The value is no such number.
+        ConfigurationError: The value is not such a number.
     """
     if not isinstance(value, Real) or not 0 <= value <= most:
         wanted = "0 or more" if most == math.inf else f"from 0 to {most:g}"

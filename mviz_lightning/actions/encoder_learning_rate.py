@@ -1,4 +1,4 @@
-"""Other learning rates for single encoders."""
+"""Different learning rates for single encoders."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,30 +12,29 @@ from mviz_lightning.actions.encoders import Encoders, encoder_parameters, parse_
 from mviz_lightning.errors import ConfigurationError
 
 COPYING = {"LBFGS", "ZeroRedundancyOptimizer"}
-"""Optimizers that step by copies of their groups."""
+"""Optimizers that update copies of their parameter groups."""
 
 
 class EncoderLearningRate(Action):
     """Multiplies the learning rate of the collapsed modality's encoder, and of the other modalities' encoders.
 
-    Learning rates of their own for each modality's encoder: Yao and Mihalcea, "Modality-specific learning rates for
-    effective multimodal additive late-fusion" (Findings of ACL 2022).
+    Learning rates per modality: Yao and Mihalcea, "Modality-specific learning rates for effective multimodal additive
+    late-fusion" (Findings of ACL 2022).
 
-    The step is, bit for bit, that of an optimizer in which these parameters have a group of their own with the
-    multiplied rate: for that one step the group is split, after the backward pass and before the update, and put
-    together again behind it. So the optimizer's state, its groups in checkpoints, and the rates that schedulers read
-    and write stay what they would be. Scaled gradients would do the same for SGD without weight decay, and nothing for
-    Adam, which divides by their size.
+    The step is bit-identical to that of an optimizer in which these parameters have their own group with the multiplied
+    rate. For each step, the group is split after the backward pass and restored after the update. So the optimizer's
+    state, its groups in checkpoints, and the rates that schedulers read and write do not change. Scaled gradients would
+    only be equivalent for SGD without weight decay; they have no effect with Adam, which divides by their size.
 
     Args:
         factor: Factor on the rate of the collapsed modality's encoder.
         others: Factor on the rate of the other encoders; 0 stops them.
         encoders: Modality -> name of its encoder in the model, ``{"image": "vision_tower"}``, or a list of names. By
-            default the submodules whose parameters serve one modality alone, as a traced forward shows them; the log
-            names them.
+            default the submodules whose parameters are used for one modality alone, found by tracing a forward pass; a
+            log line names them.
 
     Raises:
-        ConfigurationError: An argument has a value that it cannot have.
+        ConfigurationError: An argument has a value that is not allowed.
 
     Example:
         >>> from mviz_lightning import UnimodalCollapse
@@ -51,7 +50,7 @@ class EncoderLearningRate(Action):
         self.encoders = parse_encoders("EncoderLearningRate", encoders)
 
     def announce(self, alarms: Alarms) -> str:
-        """Say which rates are multiplied by what."""
+        """Return the rates and their factors, in words."""
         rest = f", those of {' and '.join(alarms.others)} by {self.others:g}" if self.others != 1 else ""
         return (
             f"Until the alarm ends, the learning rate of the encoder of {' and '.join(alarms.silent)} is multiplied by "
@@ -66,7 +65,7 @@ class EncoderLearningRate(Action):
         """Split the groups.
 
         Raises:
-            ConfigurationError: An encoder is not known or frozen, or the optimizer does not step by its groups.
+            ConfigurationError: An encoder is unknown or frozen, or the optimizer updates copies of its groups.
         """
         if type(optimizer).__name__ in COPYING:
             raise ConfigurationError(
@@ -88,7 +87,7 @@ class EncoderLearningRate(Action):
 
 @contextmanager
 def _split(optimizer: Optimizer, factors: Mapping[nn.Parameter, float]) -> Iterator[None]:
-    """Give parameters with a factor a group of their own with the multiplied rate; put the groups together after it."""
+    """Move parameters with a factor into groups with the multiplied rate; restore the groups afterwards."""
     groups, undo = list(optimizer.param_groups), []
     for group in groups:
         parts: dict[float, list[nn.Parameter]] = {}

@@ -1,4 +1,4 @@
-"""The parameters that serve one modality alone: those of submodules that the user names, or that a trace shows."""
+"""Parameters used for one modality alone: of submodules that the user names or that tracing finds."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -13,10 +13,10 @@ Encoders: TypeAlias = Mapping[str, str | Sequence[str]]
 
 
 def parse_encoders(owner: str, encoders: Encoders | None) -> dict[str, list[str]]:
-    """Return modality -> names of submodules, as the user gives them.
+    """Return modality -> list of names of submodules, from the user's argument.
 
     Raises:
-        ConfigurationError: They are no mapping of names.
+        ConfigurationError: The argument is not a mapping of names.
     """
     given = {} if encoders is None else encoders
     example = f"{owner}(encoders={{'image': 'vision_tower'}})"
@@ -54,13 +54,13 @@ def encoder_parameters(
     """Return the trainable parameters of a modality's encoder.
 
     Args:
-        owner: Name of the action, for the error.
+        owner: Name of the action, for the message.
         name: Name of the modality.
-        encoders: Modality -> names of submodules that the user gave; they go before those that were found.
-        alarms: The alarms that stand.
+        encoders: Modality -> names of submodules that the user gave; they take precedence over found ones.
+        alarms: The active alarms.
 
     Raises:
-        ConfigurationError: No submodule is known, or none of its parameters is trained.
+        ConfigurationError: No submodule is known, or all its parameters are frozen.
     """
     parts = encoders.get(name) or alarms.encoders.get(name, ())
     if not parts:

@@ -1,4 +1,4 @@
-"""Hold back the gradients of the encoders that run ahead."""
+"""Reduce the gradients of dominant modalities' encoders."""
 
 import math
 from collections.abc import Iterator
@@ -12,37 +12,37 @@ from mviz_lightning.actions.base import Action, Alarms, generator_of, require_nu
 from mviz_lightning.actions.encoders import Encoders, encoder_parameters, parse_encoders, require_encoders
 
 LEAST = 0.01
-"""Total effect that stands for smaller ones. It keeps rho below 10, which is about the paper's range: a ratio of
-confidences is at most the number of classes."""
+"""Smallest total effect; smaller ones count as this. It keeps rho at 10 or less, about the paper's range: there a ratio
+of confidences is at most the number of classes."""
 
 
 class GradientModulation(Action):
-    r"""Holds back the gradients of the encoders that run ahead, and adds noise to those of all encoders (OGM-GE).
+    r"""Reduces the gradients of dominant modalities' encoders, and adds noise to those of all encoders (OGM-GE).
 
     After Peng, Wei, Deng, Wang and Hu, "Balanced multimodal learning via on-the-fly gradient modulation" (CVPR 2022).
     The gradient g of the encoder of modality u becomes k g + h:
 
-    * k = 1 - tanh(alpha * rho) where rho, the discrepancy ratio of u to the other modalities, exceeds 1; else k = 1;
-    * h is Gaussian noise with the standard deviation of the entries of g, for weights (two axes or more).
+    * * k = 1 - tanh(alpha * rho) if rho, the discrepancy ratio of u to the other modalities, exceeds 1; otherwise k =
+    1; * h is Gaussian noise with the standard deviation of the entries of g, for weights (two axes or more).
 
-    The paper measures rho by the softmax confidence in the right class that each modality's part of a linear fusion
-    has in the mini-batch. A general model has no such parts. Here rho is the ratio of the outputs' standard deviations
-    that the modalities account for at the latest check, ``sqrt(total/u / mean of the others' total)``. It works for
-    every task and fusion, and is constant from one check to the next. Totals below 0.01 count as 0.01, which keeps rho
-    below 10.
+    In the paper, rho compares the softmax confidences in the true class, in the mini-batch, of each modality's part of
+    a linear fusion. A general model has no such parts. Here rho is the ratio of the outputs' standard deviations that
+    the modalities explain at the latest check, ``sqrt(total/u / mean of the others' total)``. It works for every task
+    and fusion, and is constant from one check to the next. Totals below 0.01 count as 0.01, which keeps rho at 10 or
+    less.
 
-    The paper trains with SGD. Adam divides a gradient by its size, so that k alone changes little there; with the noise
-    the encoder is held back all the same, since its updates then follow the noise the more, the smaller k is.
+    The paper trains with SGD. Adam divides a gradient by its size, so k alone has little effect. With noise, the
+    encoder still learns more slowly: the smaller k is, the more its updates follow the noise.
 
     Args:
-        alpha: How strongly an encoder that runs ahead is held back; the paper's values lie between 0.1 and 1.
-        noise: Whether noise is added (OGM-GE) or not (OGM).
+        alpha: Strength of the reduction for a dominant modality's encoder; the paper uses 0.1 to 1.
+        noise: Whether to add noise (OGM-GE) or not (OGM).
         encoders: Modality -> name of its encoder in the model, ``{"image": "vision_tower"}``, or a list of names. By
-            default the submodules whose parameters serve one modality alone, as a traced forward shows them.
-        seed: Seed of the noise, which is the same on all processes; torch's own generators are not touched.
+            default the submodules whose parameters are used for one modality alone, found by tracing a forward pass.
+        seed: Seed of the noise, which is equal on all processes; PyTorch's global generators are not used.
 
     Raises:
-        ConfigurationError: An argument has a value that it cannot have.
+        ConfigurationError: An argument has a value that is not allowed.
 
     Example:
         >>> from mviz_lightning import UnimodalCollapse
@@ -60,7 +60,7 @@ class GradientModulation(Action):
         self.encoders = parse_encoders("GradientModulation", encoders)
 
     def announce(self, alarms: Alarms) -> str:
-        """Say what the gradients are multiplied by; where no encoder runs ahead, what is left to do."""
+        """Return the factors of the gradients in words; if all are 1, whether noise is added."""
         factors = [f"{name} by {k:.2g}" for name, k in self.coefficients(alarms).items() if k != 1]
         if factors:
             return f"Until the alarm ends, gradients are multiplied, those of the encoder of {', '.join(factors)}."
@@ -85,7 +85,7 @@ class GradientModulation(Action):
         """Multiply the gradients, and add noise.
 
         Raises:
-            ConfigurationError: An encoder is not known or frozen.
+            ConfigurationError: An encoder is unknown or frozen.
         """
         stepped = {parameter for group in optimizer.param_groups for parameter in group["params"]}
         factors = {
@@ -100,7 +100,7 @@ class GradientModulation(Action):
         yield
 
     def _noise(self, gradient: Tensor, number: int, place: int) -> Tensor | float:
-        """Return noise of the gradient's own spread; 0 for biases, and for sparse gradients."""
+        """Return noise with the gradient's standard deviation; 0 for biases, and for sparse gradients."""
         if not self.noise or gradient.dim() < 2 or gradient.layout != torch.strided:
             return 0.0
         generator = generator_of(self.seed, number, place, device=gradient.device)

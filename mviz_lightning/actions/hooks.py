@@ -1,4 +1,4 @@
-"""How actions reach into a training: a method of the model that is replaced, and the steps of an optimizer."""
+"""Hooks of actions into a training: a replaced ``training_step``, and hooks on the steps of an optimizer."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,17 +13,17 @@ from mviz_lightning.errors import ConfigurationError, Guard
 
 @contextmanager
 def changed_batches(module: nn.Module, change: Callable[[Any], Any], guard: Guard) -> Iterator[None]:
-    """Let the model's ``training_step`` get changed batches; afterwards the model is as it was.
+    """Pass changed batches to the model's ``training_step``; on exit, the model is restored.
 
     Args:
         module: The model.
-        change: From a batch to what the step gets in its place.
-        guard: Calls it; where it fails, the step gets the batch as it is.
+        change: Function from a batch to its replacement.
+        guard: Calls ``change``; if that fails, the step gets the unchanged batch.
     """
     before = vars(module).get("training_step")
     step: Callable[..., Any] = getattr(module, "training_step")  # noqa: B009 - a module has no such method for mypy
 
-    @wraps(step)  # Lightning reads the signature
+    @wraps(step)  # Lightning inspects the signature
     def training_step(batch: Any, *arguments: Any, **named: Any) -> Any:
         return step(guard(partial(change, batch), batch), *arguments, **named)
 
@@ -38,17 +38,17 @@ def changed_batches(module: nn.Module, change: Callable[[Any], Any], guard: Guar
 
 @contextmanager
 def in_every_step(optimizer: Optimizer, enter: Callable[[ExitStack], None], guard: Guard) -> Iterator[None]:
-    """Enter contexts in every step of an optimizer: behind the closure with the backward pass, before the update.
+    """Enter contexts in every step of an optimizer: after the closure with the backward pass, before the update.
 
-    So what a training step or a scheduler writes to the optimizer is written outside the contexts.
+    So changes that a training step or a scheduler makes to the optimizer are made outside the contexts.
 
     Args:
         optimizer: The optimizer.
-        enter: Enters the contexts of a step in a stack.
-        guard: Calls it, and what leaves them: the step goes on where that fails.
+        enter: Enters the contexts of a step, in a stack.
+        guard: Calls ``enter`` and the exits; if one fails, the step continues.
 
     Raises:
-        ConfigurationError: The optimizer is none of PyTorch.
+        ConfigurationError: The optimizer is not a PyTorch optimizer.
     """
     if not isinstance(optimizer, Optimizer):
         raise ConfigurationError(
@@ -69,7 +69,7 @@ class _Steps:
         self._enter, self._guard, self._step = enter, guard, ExitStack()
 
     def before(self, optimizer: Optimizer, args: Any, kwargs: Any) -> Any:
-        """Enter the contexts; if the step gets a closure, let it do so when it has run."""
+        """Enter the contexts; if the step has a closure, enter them after the closure has run."""
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         if closure is None:
             self._guard(self._begin)
@@ -84,7 +84,7 @@ class _Steps:
         return args[:1] + args[2:], {**kwargs, "closure": closed}
 
     def _begin(self) -> None:
-        self._step.close()  # of an update that failed
+        self._step.close()  # left by a failed update
         self._enter(self._step)
 
     def after(self, *_: Any) -> None:

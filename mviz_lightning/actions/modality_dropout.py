@@ -1,4 +1,4 @@
-"""Hide the other modalities in some training examples."""
+"""Hide the other modalities in some training examples (modality dropout)."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,25 +22,26 @@ from mviz_lightning.modalities.base import ModalityType, modality_in, type_in
 
 
 class ModalityDropout(Action):
-    """Hides the other modalities in some training examples, so that the collapsed one has to answer alone.
+    """Hides the other modalities in some training examples, so that the collapsed one must predict alone.
 
     After ModDrop (Neverova, Wolf, Taylor and Nebout, "ModDrop: adaptive multi-modal gesture recognition", IEEE TPAMI
-    2016). ModDrop hides every modality of every example with a probability of its own; here all modalities that are not
-    collapsed are hidden together, and the collapsed one never is.
+    2016). ModDrop hides each modality of each example independently; here all modalities that are not collapsed are
+    hidden together, and the collapsed one is never hidden.
 
-    A hidden modality is 0 as in the paper, or what ``Modality(baseline=...)`` says; words become the padding token,
-    strings are emptied, integer columns get the batch's most frequent value. Padding, special tokens, attention masks,
-    labels and all other leaves stay. In texts that hold placeholders of pictures or sounds, these and answers stay too,
-    and hidden pictures are the smallest number above 0: models drop tiles that are 0. The training step gets a changed
-    copy of the batch; callbacks, and whoever else holds the batch, keep it as it was. Validation and test batches are
-    never changed. On a GPU, the leaves of the hidden modalities are copied to the CPU once a batch.
+    A hidden modality is 0 as in the paper, or ``Modality(baseline=...)``. Words become the padding token, strings
+    become empty, and integer columns get the batch's most frequent value. Padding, special tokens, attention masks,
+    labels and all other leaves do not change. In texts with placeholders of pictures or sounds, placeholders and
+    answers do not change either, and hidden pictures become the smallest number above 0, because models drop tiles that
+    are 0. The training step gets a changed copy of the batch; callbacks and other code see the unchanged batch.
+    Validation and test batches are never changed. On a GPU, the leaves of the hidden modalities are copied to the CPU
+    once per batch.
 
     Args:
-        p: Probability that a training example loses the other modalities, from 0 to 1.
-        seed: Seed of the draws; torch's own generators are not touched. A resumed training draws the same.
+        p: Probability with which the other modalities of a training example are hidden, from 0 to 1.
+        seed: Seed of the draws; PyTorch's global generators are not used. A resumed training makes the same draws.
 
     Raises:
-        ConfigurationError: An argument has a value that it cannot have.
+        ConfigurationError: An argument has a value that is not allowed.
 
     Example:
         >>> from mviz_lightning import UnimodalCollapse
@@ -53,17 +54,17 @@ class ModalityDropout(Action):
         self.seed = seed
 
     def announce(self, alarms: Alarms) -> str:
-        """Say what is hidden how often."""
+        """Return the hidden modalities and their probability, in words."""
         if not alarms.others:
             return ""
         return f"Until the alarm ends, {' and '.join(alarms.others)}: hidden in {self.p:.0%} of the training examples."
 
     def change_batch(self, batch: Any, alarms: Alarms, number: int) -> Any:
-        """Return the batch with the other modalities of the drawn examples hidden, where these have all modalities.
+        """Return the batch with the other modalities of drawn examples hidden, for examples with all modalities.
 
         Raises:
-            ConfigurationError: The training batch lacks the leaves of a modality, and they are not None; or nothing
-                tells where the answers begin in a text with placeholders.
+            ConfigurationError: The keys of a modality's leaves are missing in the training batch; or the start of the
+                answers in a text with placeholders is unknown.
         """
         gaps = gaps_of(alarms.modalities, nodes_of(batch, alarms.modalities))
         if gaps and not any(gap.missing for found in gaps.values() for gap in found):
@@ -81,7 +82,7 @@ class ModalityDropout(Action):
 
 
 def _hidden(probe: Probe, name: str, rows: Tensor) -> Iterator[tuple[str, Any]]:
-    """Yield path and content of the leaves that change where a modality is hidden in some examples, ``(N,)`` bool."""
+    """Yield path and new content of the leaves of a modality that is hidden in some examples, ``(N,)`` bool."""
     schema, leaves = probe.schema, probe.leaves
     path = schema.values[name][0]
     if schema.interleaving is not None and name in schema.interleaving.media:
@@ -99,16 +100,16 @@ def _hidden(probe: Probe, name: str, rows: Tensor) -> Iterator[tuple[str, Any]]:
 
 
 def _nearly_zero(items: Tensor, rows: Tensor) -> Tensor:
-    """Return items that are nearly 0 in some examples ``(N,)`` bool; what is 0, as padding is, stays so."""
+    """Return items that are nearly 0 in some examples ``(N,)`` bool; zeros, such as padding, remain 0."""
     hidden = rows.to(items.device).view(-1, *[1] * (items.dim() - 1))
     return items.masked_fill(hidden & (items != 0), torch.finfo(items.dtype).tiny)
 
 
 def _maskable(probe: Probe, name: str) -> Tensor | None:
-    """Return ``(N, T)`` bool, True at the words of a text with placeholders that may be hidden; None of others.
+    """Return ``(N, T)`` bool, True at words that may be hidden in a text with placeholders; None for others.
 
     Raises:
-        ConfigurationError: Nothing tells where its answers begin.
+        ConfigurationError: The start of its answers is unknown.
     """
     found = probe.schema.interleaving
     if found is None or name != found.text:
@@ -126,10 +127,11 @@ def _maskable(probe: Probe, name: str) -> Tensor | None:
 
 
 def _whole(modality: Modality, modality_type: type[ModalityType], values: Any) -> Modality:
-    """Return a modality whose masked parts hide all of it, safely.
+    """Return a modality whose masked segments hide all of it.
 
-    Blurred images would still tell, and an attention mask of zeros makes NaN in some models. 0 may be no value of
-    integers that are no tokens, so these keep the default of their type.
+    Blurred images would still have information, so the default baseline replaces ``"blur"``. An attention mask of zeros
+    gives NaN in some models, so words become the padding token. For integers that are not tokens, 0 may not be a valid
+    value, so they keep the default of their type.
     """
     given = None if modality.baseline == "blur" else modality.baseline
     zero = issubclass(modality_type, Text) or (isinstance(values, Tensor) and values.is_floating_point())

@@ -9,15 +9,15 @@ from mviz_lightning.errors import ConfigurationError
 class SaveCheckpoint(Action):
     """Saves a checkpoint when a modality collapses: ``collapse-image-epoch=3-step=240.ckpt``.
 
-    It is saved once an onset, after the validation, as ModelCheckpoint does, and a training that resumes from it goes
-    on with the alarm and its actions. Nothing is ever deleted, and there is nothing to undo.
+    It is saved once per alarm, after the validation, like those of ModelCheckpoint. A training that resumes from it
+    continues with the alarm and its actions. No checkpoint is deleted, and there is nothing to undo.
 
     Args:
         path: Folder of the checkpoints. By default ``checkpoints`` in the folder of the first logger's run, or in the
-            trainer's root folder without one.
+            trainer's root folder without a logger.
 
     Raises:
-        ConfigurationError: ``path`` is no path.
+        ConfigurationError: ``path`` is not a path.
 
     Example:
         >>> from mviz_lightning import UnimodalCollapse
@@ -33,12 +33,12 @@ class SaveCheckpoint(Action):
         self.path = path
 
     def announce(self, alarms: Alarms) -> str:
-        """Name the folder."""
+        """Return the folder, in words."""
         where = "" if self.path is None else f" in {self.path}"
         return f"A checkpoint is saved{where}."
 
     def after_check(self, alarms: Alarms) -> None:
-        """Save one checkpoint for all modalities whose alarm begins; every process takes part."""
+        """Save one checkpoint for all modalities whose alarm begins; every process participates."""
         if alarms.began:
             trainer = alarms.trainer
             name = f"collapse-{'-'.join(alarms.began)}-epoch={trainer.current_epoch}-step={trainer.global_step}.ckpt"

@@ -8,7 +8,7 @@ STOPS = {True: "The training is stopped (action='stop').", False: "The training 
 class StopTraining(Action):
     """Ends the training at the first check with an alarm that ``min_epochs`` and ``min_steps`` allow.
 
-    The same as ``UnimodalCollapse("stop")``. All processes stop together. There is nothing to undo.
+    Equivalent to ``UnimodalCollapse("stop")``. All processes stop together. There is nothing to undo.
 
     Example:
         >>> from mviz_lightning import UnimodalCollapse
@@ -17,11 +17,11 @@ class StopTraining(Action):
     """
 
     def announce(self, alarms: Alarms) -> str:
-        """Say whether the training ends now."""
+        """Return whether the training ends now, in words."""
         return STOPS[alarms.may_stop]
 
     def after_check(self, alarms: Alarms) -> None:
-        """Ask the trainer to stop; before its minimum it would stop later even if the alarm has ended by then."""
+        """Stop the trainer, but not before its minimum: it would then stop later even if the alarm had ended."""
         if alarms.may_stop:
             trainer = alarms.trainer
             trainer.should_stop = True

@@ -1,4 +1,4 @@
-"""Where each modality lives in a batch; how rows are taken, joined and rebuilt. Knows: functional, errors."""
+"""The position of each modality in a batch; select, join and rebuild rows. Knows: functional, errors."""
 
 from mviz_lightning.batch import adapters as adapters  # which registers them
 from mviz_lightning.batch.masking import JointSegments, Maskable, Segmentation, Segments, WordSegments
@@ -29,6 +29,6 @@ MOVED = {
     "Units": "mviz_lightning.batch.Segments",
     "WordUnits": "mviz_lightning.batch.WordSegments",
 }
-"""Old public name -> new place; the old names go with the next release."""
+"""Old public name -> new name. The next release removes the old names."""
 
 __getattr__ = moved_names(__name__, MOVED)

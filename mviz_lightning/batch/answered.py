@@ -14,7 +14,7 @@ from mviz_lightning.batch.schema import BatchSchema
 
 
 def finder_in(schema: BatchSchema) -> AnswerFinder | None:
-    """Return what finds the answers of texts that hold placeholders; None where nothing tells where they are."""
+    """Return the finder of answers in texts with placeholders; None without labels and ``answer_start``."""
     found = schema.interleaving
     before = () if found is None else schema.modalities[found.text].answer_start
     if found is None or not (found.labels or before):
@@ -24,7 +24,7 @@ def finder_in(schema: BatchSchema) -> AnswerFinder | None:
 
 
 def with_text(schema: BatchSchema, labels: str | None) -> BatchSchema:
-    """Return a schema in which the labels of tokens belong to the text, whose answer they mark."""
+    """Return a schema in which the token labels, which mark the answer, belong to the text."""
     found = schema.interleaving
     if found is None or labels is None:
         return schema
@@ -51,11 +51,11 @@ class AnsweredTexts:
 
     @cached_property
     def spans(self) -> Tensor:
-        """``(N, 2)`` long: where each answer starts and stops.
+        """``(N, 2)`` long: start and stop of each answer.
 
         Raises:
-            ConfigurationError: Nothing tells where answers begin.
-            NotMeasurableError: Labels are other tokens than the ids.
+            ConfigurationError: The start of answers is unknown.
+            NotMeasurableError: Labels differ from the token ids.
         """
         labels = None if self.finder.found.labels is None else self._rows(self.finder.found.labels)
         spans = self.finder.spans(self.texts, labels)
@@ -64,19 +64,19 @@ class AnsweredTexts:
 
     @cached_property
     def answers(self) -> list[tuple[int, ...]]:
-        """The tokens of each answer; none of a text without an answer."""
+        """The tokens of each answer; an empty tuple for a text without an answer."""
         pairs = zip(self.texts, self.spans.tolist(), strict=True)
         return [tuple(text[start:stop].tolist()) for text, (start, stop) in pairs]
 
     @property
     def labelled(self) -> int:
-        """Number of labelled tokens of all texts; 0 where there are no labels."""
+        """Number of labelled tokens of all texts; 0 without labels."""
         path = self.finder.found.labels
         return 0 if path is None else sum(int((row != IGNORED).sum()) for row in self._rows(path))
 
     @cached_property
     def usable(self) -> Tensor:
-        """``(N,)`` bool: the examples that have an answer, and all items in front of it: what follows is dropped."""
+        """``(N,)`` bool: the examples with an answer after all items (text after the answer is dropped)."""
         ends = [max((block.stop for block in self.finder.found.blocks(text)), default=0) for text in self.texts]
         return (self.spans[:, 1] > self.spans[:, 0]) & (torch.tensor(ends) <= self.spans[:, 0])
 
@@ -93,7 +93,7 @@ class AnsweredTexts:
 
     @cached_property
     def beside(self) -> dict[str, float]:
-        """Path of each leaf by token but the labels -> what it mostly holds at the first token of an answer."""
+        """Path of each per-token leaf but the labels -> its most frequent value at the first token of an answer."""
         has = (self.spans[:, 1] > self.spans[:, 0]).nonzero()[:, 0]
         paths = [path for path in self.finder.found.tokenwise if path != self.finder.found.labels]
         found = {path: self.probe.leaves[path][has, self.spans[has, 0]] for path in paths}
@@ -101,7 +101,7 @@ class AnsweredTexts:
 
     @cached_property
     def prompted(self) -> Probe:
-        """The examples up to the answer, which is dropped with all that follows."""
+        """The examples up to the answer, without the answer and the rest."""
         return self._cut(self.spans[:, 0])
 
     @cached_property

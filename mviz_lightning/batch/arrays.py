@@ -1,4 +1,4 @@
-"""Arrays that are no tensors, NumPy's and pictures of PIL: read as tensors, and made again from tensors."""
+"""NumPy arrays and PIL pictures: converted to tensors, and back."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ from PIL import Image
 from torch import Tensor
 
 CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
-"""Modes of PIL's pictures that are read as tensors, with their numbers of channels."""
+"""Modes of PIL pictures that are converted to tensors, with their numbers of channels."""
 
 NUMERIC = "biufc"
-"""Kinds of NumPy's element types that tensors have: booleans, whole, real and complex numbers."""
+"""Kinds of NumPy element types that tensors support: booleans, whole, real and complex numbers."""
 
 
 def as_tensor(value: Any) -> Any:
-    """Return an array as a tensor of the same content; any other value as it is.
+    """Return an array as a tensor of the same content; any other value unchanged.
 
     Args:
-        value: A NumPy array ``(...)``, a picture of PIL, which becomes ``(C, H, W)`` uint8, or anything else.
+        value: A NumPy array ``(...)``, a PIL picture (becomes ``(C, H, W)`` uint8), or anything else.
     """
     if isinstance(value, np.ndarray | np.number) and _has_tensors(value.dtype):
         return torch.tensor(value) if _is_fixed(value) else torch.from_numpy(value)
@@ -29,11 +29,11 @@ def as_tensor(value: Any) -> Any:
 
 
 def as_before(tensor: Any, exemplar: Any) -> Any:
-    """Return a tensor as an array of the kind of an exemplar: the reverse of :func:`as_tensor`.
+    """Convert a tensor to the type of an exemplar: the reverse of :func:`as_tensor`.
 
     Args:
-        tensor: What :func:`as_tensor` returned, perhaps with other content.
-        exemplar: A value that :func:`as_tensor` read.
+        tensor: A result of :func:`as_tensor`, possibly with other content.
+        exemplar: A value that :func:`as_tensor` converted.
     """
     if not isinstance(tensor, Tensor) or as_tensor(exemplar) is exemplar:
         return tensor
@@ -45,7 +45,7 @@ def as_before(tensor: Any, exemplar: Any) -> Any:
 
 
 def empty_like(exemplar: Any) -> Any:
-    """Return an array of the kind of an exemplar that takes no memory; any other value as it is."""
+    """Return an empty array of the type of an exemplar; any other value unchanged."""
     if isinstance(exemplar, Tensor):
         return torch.empty((0,) if exemplar.dim() else (), dtype=exemplar.dtype)
     if isinstance(exemplar, np.ndarray):
@@ -54,7 +54,7 @@ def empty_like(exemplar: Any) -> Any:
 
 
 def _has_tensors(dtype: np.dtype[Any]) -> bool:
-    """Return whether PyTorch has an element type like this one; it has no long doubles and no foreign byte orders."""
+    """Return whether PyTorch has this element type; it has no long doubles and no non-native byte orders."""
     return dtype.kind in NUMERIC and dtype.isnative and dtype.itemsize <= (16 if dtype.kind == "c" else 8)
 
 

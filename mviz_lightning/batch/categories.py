@@ -11,14 +11,14 @@ from mviz_lightning.batch.rows import describe_leaf
 
 
 def categories_of(leaf: Any) -> list[str | None]:
-    """Return the category of every example as a text; None where the leaf has no value (None, NaN, an empty string).
+    """Return the category of every example as a text; None if it has no value (None, NaN, an empty string).
 
     Args:
         leaf: A leaf with one value for each example: ``(N,)`` or ``(N, 1)`` tensor or array, or a list of N values.
 
     Raises:
-        ValueError: The leaf holds several values for an example, real numbers, or other objects; the message says
-            which.
+        ValueError: The leaf contains several values per example, real numbers, or other objects; the message names the
+            case.
     """
     entries = _entries(leaf)
     real = [entry for entry in entries if isinstance(entry, float) and not (entry.is_integer() or math.isnan(entry))]

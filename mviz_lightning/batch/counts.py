@@ -1,4 +1,4 @@
-"""What tells, in a batch, how many rows of a packed leaf belong to each example."""
+"""Parts of a batch that determine how many rows of a packed leaf belong to each example."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from mviz_lightning.errors import ConfigurationError, NotMeasurableError
 
 
 class RowCounts(Protocol):
-    """Tells how many rows each example has."""
+    """The source of the number of rows of each example."""
 
     @property
     def said(self) -> str:
         """What tells the counts, in words."""
 
     def lengths(self, batch: Any, total: int) -> list[int]:
-        """Return the number of rows of each example of a batch; they add up to ``total``.
+        """Return the number of rows of each example of a batch; their sum is ``total``.
 
         Raises:
-            ConfigurationError: They do not.
+            ConfigurationError: Their sum differs from ``total``.
         """
 
 
@@ -33,8 +33,8 @@ class CountLeaf:
 
     Attributes:
         keys: Keys of the leaf.
-        of: What counts the rows of the leaf itself, where an example has several (several pictures); None where it has
-            one row per example.
+        of: Source of the number of rows of this leaf, if an example has several (several pictures); None if it has one
+            row per example.
     """
 
     keys: tree.Keys
@@ -55,11 +55,11 @@ class CountLeaf:
 
 @dataclass(frozen=True)
 class Boundaries:
-    """A leaf of whole numbers that tells where each example begins, and perhaps where the last one ends.
+    """A leaf of whole numbers: the first row of each example, and possibly the end of the last example.
 
     Attributes:
         keys: Keys of the leaf: ``(B + 1,)`` with 0 in front (``cu_seqlens``), or ``(B,)`` without the end (offsets).
-        closed: Whether the end of the last example is told too.
+        closed: Whether the leaf contains the end of the last example.
     """
 
     keys: tree.Keys
@@ -88,7 +88,8 @@ class Numbers:
 
     Attributes:
         keys: Keys of the leaf.
-        sized: Keys of a leaf with one entry per example, since the last examples may have no row; None without one.
+        sized: Keys of a leaf with one entry per example, because the last examples may have no rows; None if there is
+            no such leaf.
     """
 
     keys: tree.Keys
@@ -112,7 +113,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Longest:
-    """A number that is that of the example with most rows: ``max_seqlen``; it counts nothing itself.
+    """The number of rows of the longest example (``max_seqlen``); it does not determine the other examples' rows.
 
     Attributes:
         keys: Keys of the number.
@@ -131,8 +132,8 @@ class Edges:
 
     Attributes:
         keys: Keys of the edges.
-        nodes: What counts the rows that they connect.
-        rows: Keys of the packed leaf that holds these rows.
+        nodes: Source of the number of rows that the edges connect.
+        rows: Keys of the packed leaf with these rows.
     """
 
     keys: tree.Keys
@@ -150,10 +151,10 @@ class Edges:
         return _checked([part.shape[1] for part in self.split(batch, edges)], total, self.said)
 
     def split(self, batch: Any, edges: Tensor) -> list[Tensor]:
-        """Return each example's edges by the numbers of the rows within the example.
+        """Return each example's edges, with rows numbered within the example.
 
         Raises:
-            NotMeasurableError: An edge leads from one example to another, or the edges of one example are not together.
+            NotMeasurableError: An edge connects two examples, or the edges of one example are not contiguous.
         """
         lengths = self.nodes.lengths(batch, len(tree.get(batch, self.rows)))
         ends = torch.tensor([0, *lengths], device=edges.device).cumsum(0)
@@ -169,12 +170,12 @@ class Edges:
 
 @dataclass(frozen=True)
 class Derived:
-    """A node of the batch that is made from the numbers of rows of a packed leaf.
+    """A node of the batch that is computed from the numbers of rows of a packed leaf.
 
     Attributes:
-        made: Makes it.
+        made: Computes the node.
         packed: Path of the packed leaf.
-        exemplar: A node of this kind.
+        exemplar: A node of the same type.
     """
 
     made: Boundaries | Numbers | Longest

@@ -1,4 +1,4 @@
-"""Find the leaves of a batch: the nodes that hold one entry per example."""
+"""Find the leaves of a batch: the nodes with one entry per example."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from mviz_lightning.batch.unread import advice
 from mviz_lightning.errors import ConfigurationError
 
 FEWEST_ALIKE = 3
-"""Smallest number of mappings in a list that a message calls examples: two may be parts of a batch."""
+"""Smallest number of mappings in a list that messages describe as examples; two may be parts of a batch."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class NamedNodes:
     Attributes:
         outline: How the nodes are read.
         found: Every node by path.
-        parts: Path as the user wrote it -> path of its node and the index behind it; for paths with an index only.
+        parts: Path as the user wrote it -> path of its node, and the index after it; only for paths with an index.
     """
 
     outline: Outline
@@ -32,10 +32,11 @@ class NamedNodes:
 
     @classmethod
     def readings(cls, batch: Any, paths: Sequence[str]) -> "list[NamedNodes]":
-        """Return the ways to read a batch that find all paths, or the first where none does.
+        """Return the ways to read a batch that find all paths; if none does, the first way.
 
-        A list of containers is a list of parts; only where nothing is found that way, it is one of examples. A path to
-        a tuple of values of several types is one to a place in each example: in [(image, table, 3), ...].
+        A list of containers is first read as a list of parts, and as a list of examples only if that finds nothing.
+        Exception: in a list such as ``[(image, table, 3), ...]``, whose tuples have values of several types, a path
+        means a place in each example.
 
         Args:
             batch: The user's own batch.
@@ -51,16 +52,16 @@ class NamedNodes:
         return (whole[::-1] if mixed else whole) or tried[:1]
 
     def base(self, path: str) -> str:
-        """Return the path of the node that a path is a part of; the path itself without an index."""
+        """Return the path of the node to which a path belongs; without an index, the path itself."""
         return self.parts[path][0] if path in self.parts else path
 
     def place(self, path: str) -> Place:
-        """Return where the leaf at a path is."""
+        """Return the place of the leaf at a path."""
         place = self.found[self.base(path)][0]
         return Place(place.keys, place.inner, self.parts[path][1]) if path in self.parts else place
 
     def value(self, path: str) -> Any:
-        """Return the value of the node that a path is a part of."""
+        """Return the value of the node to which a path belongs."""
         return self.found[self.base(path)][1]
 
 
@@ -77,7 +78,7 @@ def _with_index(path: str) -> tuple[str, Index]:
 def describe_leaves(batch: Any) -> str:
     """List the leaves of a batch with their shapes, for messages: ``image (16, 3, 32, 32), label (16,)``.
 
-    Of a list of examples that have the same keys, the leaves of the first are listed.
+    For a list of examples with the same keys, the leaves of the first example are listed.
     """
     return ", ".join(_described((), batch)) or f"one {type(batch).__name__} {describe_leaf(batch)}"
 
@@ -94,7 +95,7 @@ def _described(keys: tree.Keys, node: Any) -> Iterator[str]:
 
 
 def _are_alike(node: Any) -> bool:
-    """Return whether a node is a list of mappings with the same keys, more than parts of a batch would be."""
+    """Return whether a node is a list of mappings with the same keys, too many to be parts of a batch."""
     if not _is_plain_list(node) or len(node) < FEWEST_ALIKE or not all(isinstance(one, Mapping) for one in node):
         return False
     return len({frozenset(one) for one in node}) == 1
@@ -104,12 +105,12 @@ def require(argument: str, path: str, nodes: NamedNodes) -> Any:
     """Return the node at a path that the user gave.
 
     Args:
-        argument: Name of the argument, for the error.
+        argument: Name of the argument, for the message.
         path: The path.
         nodes: The batch's nodes.
 
     Raises:
-        ConfigurationError: There is no such node; the message lists the leaves that there are.
+        ConfigurationError: There is no such node; the message lists the leaves of the batch.
     """
     if nodes.base(path) not in nodes.found:
         leaves = describe_leaves(nodes.found[""][1])
@@ -122,11 +123,12 @@ def batch_size(named: Sequence[Any]) -> int:
     """Return the number of examples in a batch.
 
     Args:
-        named: Nodes that the user named. The first tensor or array decides, else the first list of strings or numbers.
-            A list of tensors comes last, since it may hold one tensor per example or several leaves.
+        named: Nodes that the user named. The first tensor or array determines the number, otherwise the first list of
+            strings or numbers. Lists of tensors come last, because they may have one tensor per example or several
+            leaves.
 
     Raises:
-        ConfigurationError: No node holds one entry per example.
+        ConfigurationError: No node has one entry per example.
     """
     plain = [node for node in named if not tree.children(node)]
     arrays = [node for node in plain if not _is_plain_list(node)]
@@ -166,9 +168,9 @@ def modality_leaves(nodes: NamedNodes, name: str, modality: Modality, size: int)
 
 
 def other_leaves(nodes: NamedNodes, size: int, named: Iterable[str]) -> Iterator[str]:
-    """Yield the paths of leaves that the user did not name and that hold one entry per example.
+    """Yield the paths of leaves with one entry per example that the user did not name.
 
-    A container of a named leaf is not a leaf itself.
+    A container that contains a named leaf is not a leaf itself.
     """
     ways = {(*place.keys, *place.inner) for place in map(nodes.place, named)}
 
@@ -188,7 +190,7 @@ def other_leaves(nodes: NamedNodes, size: int, named: Iterable[str]) -> Iterator
 
 
 def require_equal_length(path: str, leaf: Any, size: int) -> None:
-    """Check that a leaf holds one entry per example.
+    """Check that a leaf has one entry per example.
 
     Args:
         path: Path of the leaf.
@@ -196,7 +198,7 @@ def require_equal_length(path: str, leaf: Any, size: int) -> None:
         size: Number of examples in the batch.
 
     Raises:
-        ConfigurationError: It does not.
+        ConfigurationError: It has another number of entries.
     """
     length = example_count(leaf)
     if length == size:
@@ -239,8 +241,8 @@ def _below(nodes: NamedNodes, path: str, size: int, *, named: bool) -> Iterator[
 def _is_leaf(outline: Outline, place: Place, value: Any, size: int, *, named: bool) -> bool:
     """Return whether a node is a leaf and not a container.
 
-    A list with as many tensors as examples is a leaf with one tensor per example. Exception: a list that the user did
-    not name is a container if its entries are batches themselves, for example ``[images, texts]`` of two examples.
+    A list with as many tensors as examples is a leaf with one tensor per example. There is one exception: a list that
+    the user did not name is a container if its entries are batches, for example ``[images, texts]`` of two examples.
     """
     if not outline.children(place, value):
         return True

@@ -1,4 +1,4 @@
-"""Of which positions an example is explained: those of a class, one position, a box, or a mask."""
+"""The explained positions of an example: those of a class, one position, a box, or a mask."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from mviz_lightning.batch.position_labels import IGNORED, PositionLabels, class_
 from mviz_lightning.errors import ConfigurationError
 
 RegionChoice: TypeAlias = "int | str | tuple[int | slice, ...] | Callable[[Tensor], Tensor] | None"
-"""How a user says which region is explained."""
+"""The region to explain, as users give it."""
 
 CHOICES = (
     "allowed are None, a class (its index, or one of class_names), a position such as (12, 40), a box such as "
@@ -25,9 +25,10 @@ class ExplainedRegions:
 
     Attributes:
         labels: Labels of all positions.
-        choice: What the user chose; None for the class in ``classes``.
+        choice: The user's choice; None for the class in ``classes``.
         task: What the outputs stand for.
-        classes: ``(N,)`` long: the class whose positions are the region, where none was chosen; -100 for all positions.
+        classes: ``(N,)`` long: the class whose positions are the region if the user chose no other; -100 for all
+            positions.
         names: Names of the classes.
     """
 
@@ -43,13 +44,13 @@ class ExplainedRegions:
         """Return the regions of a choice.
 
         Raises:
-            ConfigurationError: The choice names no region of these outputs.
+            ConfigurationError: The choice is not a region of these outputs.
         """
         chosen = _checked(choice, labels, list(names))
         return cls(labels, chosen, task, _default_classes(labels, chosen, task), names)
 
     def places(self, example: int) -> Tensor:
-        """Return ``(K,)`` long: the positions of an example's region; all with a label where it would be empty."""
+        """Return ``(K,)`` long: the positions of an example's region; all labelled positions if the region is empty."""
         if example not in self._found:
             mask = self._mask(example)
             known = self.labels.known(torch.tensor([example]))[0]
@@ -91,9 +92,9 @@ class ExplainedRegions:
         return torch.stack([self.label(example) for example in range(len(self.labels))])
 
     def words(self, example: int) -> str:
-        """Return what an example's region is: ``class 3 (road), 1,204 positions``, ``position (12, 40)``.
+        """Return an example's region in words: ``class 3 (road), 1,204 positions``, ``position (12, 40)``.
 
-        Of a volume it also says which slice is drawn: ``class 3 (road), 1,204 positions, slice 5 of 16``.
+        For a volume, the drawn slice is included: ``class 3 (road), 1,204 positions, slice 5 of 16``.
         """
         return ", ".join([self._chosen_words(example), *self.slice_words(example)])
 
@@ -115,19 +116,19 @@ class ExplainedRegions:
         return f"box ({', '.join(map(_written, self.choice))}), {size}"
 
     def slice_words(self, example: int) -> list[str]:
-        """Return which slice of a volume is drawn, counted from 1: ``slice 5 of 16``; nothing of other outputs."""
+        """Return the drawn slice of a volume, from 1: ``slice 5 of 16``; an empty list for other outputs."""
         sizes = zip(self.slice_of(example), self.labels.wide, strict=False)
         return [f"slice {at + 1} of {size}" for at, size in sizes]
 
     def slice_number(self, example: int) -> int:
-        """Return the number of :meth:`slice_of` among all slices; 0 of a map or a sequence."""
+        """Return the number of :meth:`slice_of` among all slices; 0 for a map or a sequence."""
         number = 0
         for at, size in zip(self.slice_of(example), self.labels.wide, strict=False):
             number = number * size + at
         return number
 
     def slice_of(self, example: int) -> tuple[int, ...]:
-        """Return the middle slice through the region of a volume: its place along all axes but the last two."""
+        """Return the middle slice through the region of a volume: its position along all axes but the last two."""
         at, found = torch.stack(torch.unravel_index(self.places(example), self.labels.wide)), []
         for axis in range(len(at) - 2):
             found.append(
@@ -137,7 +138,7 @@ class ExplainedRegions:
         return tuple(found)
 
     def picture(self, example: int) -> Tensor | None:
-        """Return ``(H, W)`` bool: the region as a mask, of a volume in its slice; None where positions are no map."""
+        """Return ``(H, W)`` bool: the region as a mask, for a volume in its slice; None if positions are not a map."""
         if not self.labels.is_map:
             return None
         mask = torch.zeros(self.labels.labels.shape[1], dtype=torch.bool)
@@ -146,7 +147,7 @@ class ExplainedRegions:
 
 
 def _written(one: int | slice) -> str:
-    """Write an index or a slice: ``0:9``."""
+    """Return an index or a slice as text: ``0:9``."""
     if not isinstance(one, slice):
         return str(one)
     return f"{one.start or 0}:{'' if one.stop is None else one.stop}"
@@ -184,7 +185,7 @@ def _checked(choice: Any, labels: PositionLabels, names: list[str]) -> Any:
 
 
 def _within(choice: tuple[Any, ...], lattice: tuple[int, ...]) -> bool:
-    """Return whether a position or a box lies in the outputs."""
+    """Return whether a position or a box is inside the outputs."""
     if len(choice) != len(lattice):
         return False
     return all(

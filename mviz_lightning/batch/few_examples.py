@@ -1,4 +1,4 @@
-"""Probes of a few examples, on which a model is tried."""
+"""Small probes for trial calls of a model."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ from mviz_lightning.batch.schema import BatchSchema
 
 
 def first_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
-    """Return a probe of copies of a batch's first examples that can be recombined with one another, without groups.
+    """Return a probe (copies, no groups) of a batch's first examples that can be recombined with one another.
 
     Args:
         schema: The batch's schema.
@@ -27,7 +27,7 @@ def first_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
 
 
 def whole_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
-    """Return a probe of copies of a batch's first examples that have all modalities, without groups.
+    """Return a probe (copies, no groups) of a batch's first examples that have all modalities.
 
     Args:
         schema: The batch's schema.
@@ -42,7 +42,7 @@ def whole_examples(schema: BatchSchema, batch: Any, count: int) -> Probe:
 
 
 def with_masks_told(probe: Probe) -> Probe:
-    """Return the probe with each mask read as its examples show: :func:`told_by_examples`."""
+    """Return the probe with mask directions and wrapper tokens learned from its examples: :func:`told_by_examples`."""
     tensors = {path: leaf for path, leaf in probe.leaves.items() if isinstance(leaf, Tensor)}
     rows = [{path: leaf[k : k + 1] for path, leaf in tensors.items()} for k in range(probe.size)]
     return replace(probe, schema=told_by_examples(probe.schema, rows))

@@ -10,7 +10,7 @@ from mviz_lightning.batch.strata import distribute, stratum_order, systematic_sa
 
 
 def draw_groups(target: Tensor | None, count: int, examples: int, size: int, seed: int) -> Tensor:
-    """Draw the examples that are recombined, in proportion to their labels, and distribute them over groups.
+    """Draw the examples to recombine, in proportion to their labels, and distribute them over groups.
 
     Args:
         target: ``(count, ...)`` labels of the pool, if known.
@@ -29,7 +29,7 @@ def draw_groups(target: Tensor | None, count: int, examples: int, size: int, see
 
 
 def draw_groups_of_kinds(kinds: Sequence[int], target: Tensor | None, examples: int, size: int, seed: int) -> Tensor:
-    """Draw groups like :func:`draw_groups`, each of examples of one kind; kinds get groups in proportion to their size.
+    """Draw groups like :func:`draw_groups`, each from one kind; kinds get groups in proportion to their size.
 
     Args:
         kinds: The kind of each example of the pool; examples of several kinds cannot be recombined.
@@ -50,13 +50,13 @@ def draw_groups_of_kinds(kinds: Sequence[int], target: Tensor | None, examples: 
 
 
 def largest_size(kinds: Sequence[int], size: int, least: int) -> int:
-    """Return the largest size of groups, up to ``size``, of which two can be drawn within kinds; 0 where none is."""
+    """Return the largest group size, up to ``size``, with which two groups can be drawn within kinds; 0 if none."""
     counts = Counter(kinds).values()
     return next((one for one in range(size, least - 1, -1) if sum(count // one for count in counts) > 1), 0)
 
 
 def _shares(kinds: Sequence[int], groups: int, size: int) -> dict[int, int]:
-    """Return kind -> number of groups, in proportion to the examples of the kinds that fill a group."""
+    """Return kind -> number of groups, in proportion to the examples of the kinds that can fill a group."""
     counts = {kind: count for kind, count in Counter(kinds).items() if count >= size}
     filled = {kind: count // size for kind, count in counts.items()}
     for _ in range(sum(filled.values()) - groups):

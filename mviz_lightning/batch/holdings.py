@@ -1,4 +1,4 @@
-"""How a node of a batch holds its examples: stacked, one by one in a list, one behind another, or as whole objects."""
+"""How a node of a batch stores its examples: stacked, in a list, concatenated, or as whole objects."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Lengths: TypeAlias = Callable[[str], Sequence[int]]
 
 
 class Holding(Protocol):
-    """Reads the examples of a node, and makes such a node from other examples."""
+    """Reads the examples of a node, and builds such a node from other examples."""
 
     padded: bool
     """Whether examples of different shapes are padded in the user's own batches."""
@@ -36,18 +36,18 @@ class Stacked:
     """A node whose first dimension is the example: a tensor, an array, a packed sequence, a list of strings.
 
     Attributes:
-        exemplar: A node of this kind; it may be empty.
+        exemplar: A node of the same type; it may be empty.
     """
 
     exemplar: Any
     padded = True
 
     def read(self, batch: Any, node: Any) -> Any:
-        """Return the node, as a tensor where it is an array."""
+        """Return the node; an array becomes a tensor."""
         return as_tensor(node)
 
     def write(self, rows: Any, lengths: Lengths) -> Any:
-        """Return the rows as an array of the user's kind."""
+        """Return the rows as an array of the user's type."""
         return as_before(rows, self.exemplar)
 
 
@@ -57,7 +57,7 @@ class Listed:
 
     Attributes:
         container: ``list`` or ``tuple``.
-        exemplar: An entry of this kind; it may be empty.
+        exemplar: An entry of the same type; it may be empty.
     """
 
     container: type
@@ -69,7 +69,7 @@ class Listed:
         return list(node)
 
     def write(self, rows: Any, lengths: Lengths) -> Any:
-        """Return the rows in a container of the user's kind."""
+        """Return the rows in a container of the user's type."""
         return self.container(as_before(row, self.exemplar) for row in rows)
 
 
@@ -111,11 +111,11 @@ class Nested:
 
 @dataclass(frozen=True)
 class Packed:
-    """A tensor with the rows of all examples one behind another.
+    """A tensor with the rows of all examples one after another.
 
     Attributes:
         counts: How many rows each example has.
-        exemplar: A node of this kind; it may be empty.
+        exemplar: A node of the same type; it may be empty.
     """
 
     counts: RowCounts
@@ -128,19 +128,19 @@ class Packed:
         return list(torch.split(rows, self.counts.lengths(batch, len(rows))))
 
     def write(self, rows: Any, lengths: Lengths) -> Any:
-        """Return the rows of all examples, one behind another."""
+        """Return the rows of all examples, one after another."""
         return as_before(torch.cat(list(rows)), self.exemplar)
 
 
 @dataclass(frozen=True)
 class StackedViews:
-    """A tensor with equally many rows for each example.
+    """A tensor with the same number of rows for each example.
 
     Attributes:
         each: Number of rows of an example, V.
-        blocks: Whether a block of all examples follows another (row v * B + i is example i); else the rows of an
+        blocks: Whether blocks of all examples follow one another (row v * B + i is example i). Otherwise the rows of an
             example follow one another (row i * V + v).
-        exemplar: A node of this kind; it may be empty.
+        exemplar: A node of the same type; it may be empty.
     """
 
     each: int
@@ -152,7 +152,7 @@ class StackedViews:
         """Return ``(B, V, ...)`` rows of each example.
 
         Raises:
-            NotMeasurableError: The number of rows is no multiple of V.
+            NotMeasurableError: The number of rows is not a multiple of V.
         """
         rows = as_tensor(node)
         if len(rows) % self.each:
@@ -170,10 +170,10 @@ class StackedViews:
 
 @dataclass(frozen=True)
 class PackedEdges:
-    """``(2, E)`` edges between the rows of a packed leaf, by the numbers of both ends in it.
+    """``(2, E)`` edges between the rows of a packed leaf, as row numbers of both ends.
 
     Attributes:
-        edges: Which edges belong to each example.
+        edges: The edges that belong to each example.
         nodes: Path of the packed leaf.
     """
 
@@ -182,22 +182,22 @@ class PackedEdges:
     padded = False
 
     def read(self, batch: Any, node: Any) -> Any:
-        """Return each example's edges, ``(2, E)``, by the numbers of the rows within the example."""
+        """Return each example's edges, ``(2, E)``, with rows numbered within the example."""
         return self.edges.split(batch, as_tensor(node))
 
     def write(self, rows: Any, lengths: Lengths) -> Any:
-        """Return the edges of all examples, by the numbers of the rows in the packed leaf."""
+        """Return the edges of all examples, with rows numbered within the packed leaf."""
         counts = torch.tensor([0, *lengths(self.nodes)]).cumsum(0)[:-1].tolist()
         return torch.cat([row + first for row, first in zip(rows, counts, strict=True)], 1)
 
 
 @dataclass(frozen=True)
 class WholeExamples:
-    """A node that holds one object per example: a list of dicts, a batch of graphs.
+    """A node with one object per example: a list of dicts, a batch of graphs.
 
     Attributes:
-        split: Takes the node apart into the list of its examples.
-        join: Makes such a node from a list of examples.
+        split: Splits the node into the list of its examples.
+        join: Builds such a node from a list of examples.
     """
 
     split: Callable[[Any], Sequence[Any]]
@@ -209,19 +209,19 @@ class WholeExamples:
         return list(self.split(node))
 
     def write(self, rows: Any, lengths: Lengths) -> Any:
-        """Return the examples in one object of the user's kind."""
+        """Return the examples in one object of the user's type."""
         return self.join(list(rows))
 
 
 def with_values(example: Any, values: Mapping[tree.Keys, Any], exemplars: Mapping[tree.Keys, Any]) -> Any:
-    """Return a copy of an example with other values at some keys, as arrays of the user's kind."""
+    """Return a copy of an example with other values at some keys, as arrays of the user's types."""
     return tree.replace(
         tree.copied(example), {keys: as_before(value, exemplars[keys]) for keys, value in values.items()}
     )
 
 
 def present(entries: Iterable[Any]) -> list[Any]:
-    """Return the entries of examples that have one: of others it is None."""
+    """Return the entries that are not None, which means that the example has one."""
     return [entry for entry in entries if entry is not None]
 
 
@@ -229,9 +229,9 @@ def unpadded(rows: Any, own: Any) -> list[Any]:
     """Return the rows of a leaf one by one, each without its padding.
 
     Args:
-        rows: ``(R, ...)`` in the shape of the largest, or a list of R entries.
-        own: ``(R, D, 2)`` where each row's own entries start and stop along each further dimension, or a list of R
-            tensors of the rows' own shapes; None where none is padded.
+        rows: ``(R, ...)`` in the largest shape, or a list of R entries.
+        own: ``(R, D, 2)`` start and stop of each row's own entries along each further dimension, or a list of R tensors
+            with the rows' own shapes; None if no row is padded.
     """
     if own is None or not isinstance(rows, Tensor):
         return list(rows)
@@ -241,11 +241,11 @@ def unpadded(rows: Any, own: Any) -> list[Any]:
 
 
 def padded(rows: Any, shape: Sequence[int] | None = None) -> Any:
-    """Return a list of arrays as one tensor, padded with 0 behind their entries; anything else as it is.
+    """Return a list of arrays as one tensor, padded with 0 after their entries; anything else unchanged.
 
     Args:
         rows: A list of R arrays with the same number of dimensions, or any other leaf.
-        shape: The shape of a row of the result; that of the largest by default.
+        shape: The shape of a row of the result; by default the largest shape.
     """
     arrays = as_tensors(rows)
     if arrays is None:
@@ -257,7 +257,7 @@ def padded(rows: Any, shape: Sequence[int] | None = None) -> Any:
 
 
 def as_tensors(rows: Any) -> list[Tensor] | None:
-    """Return a list of arrays as tensors; None for anything else, and for arrays that fit no common shape."""
+    """Return a list of arrays as tensors; None for anything else, and for arrays of different ranks or types."""
     if not isinstance(rows, list) or not rows:
         return None
     arrays = [as_tensor(row) for row in rows]
@@ -266,6 +266,6 @@ def as_tensors(rows: Any) -> list[Tensor] | None:
 
 
 def padded_to(array: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return an array with 0 behind its entries, in a shape at least as large as its own."""
+    """Return an array padded with 0 after its entries, in a shape at least as large as its own."""
     missing = [size - has for size, has in zip(shape, array.shape, strict=True)]
     return pad(array, [side for size in reversed(missing) for side in (0, size)])

@@ -1,4 +1,4 @@
-"""A part of an array as users write it behind a path: ``"image[:3]"``, ``"series[:, 2:5]"``, ``"x[..., [0, 3]]"``."""
+"""A part of an array, as users write it after a path: ``"image[:3]"``, ``"series[:, 2:5]"``, ``"x[..., [0, 3]]"``."""
 
 import ast
 from collections.abc import Sequence
@@ -11,21 +11,21 @@ from torch import Tensor
 from mviz_lightning.errors import ConfigurationError
 
 Selector: TypeAlias = slice | list[int]
-"""What is taken along one axis, which stays: a single place is a slice of one."""
+"""The entries selected along one axis. The axis is kept, so a single position is a slice of length 1."""
 
 ALL = slice(None)
-"""Takes a whole axis."""
+"""Selects a whole axis."""
 
 
 @dataclass(frozen=True)
 class Index:
     """An index of one example's array, axis by axis: whole numbers, slices, and up to one list of whole numbers.
 
-    A whole number keeps its axis: ``image[3]`` of ``(4, H, W)`` is ``(1, H, W)``, a picture like the whole one.
+    A whole number keeps its axis: ``image[3]`` of ``(4, H, W)`` is ``(1, H, W)``, still a picture.
 
     Attributes:
         text: The index as the user wrote it, without brackets.
-        selectors: One for each axis that it names, ``...`` among them.
+        selectors: One for each axis that the index names, including ``...``.
     """
 
     text: str
@@ -36,11 +36,11 @@ class Index:
         """Read an index.
 
         Args:
-            path: The whole path, for the error.
-            text: What stands between the brackets.
+            path: The whole path, for the message.
+            text: The text between the brackets.
 
         Raises:
-            ConfigurationError: It is no index.
+            ConfigurationError: The text is not an index.
         """
         try:
             found = ast.parse(f"x[{text}]", mode="eval").body
@@ -67,10 +67,10 @@ class Index:
         return (*named[:place], *[ALL] * (axes - len(named)), *named[place:])
 
     def require_fits(self, path: str, shape: Sequence[int]) -> None:
-        """Check that the index lies within an example's array.
+        """Check that the index is within an example's array.
 
         Raises:
-            ConfigurationError: It does not, or it takes nothing.
+            ConfigurationError: It is not, or it selects nothing.
         """
         try:
             for axis, (selector, size) in enumerate(zip(self.along(len(shape)), shape, strict=True)):
@@ -82,17 +82,17 @@ class Index:
             ) from None
 
     def covered(self, shape: Sequence[int]) -> Tensor:
-        """Return a bool tensor of this shape, True at the entries that the index takes."""
+        """Return a bool tensor of this shape, True at the selected entries."""
         found = torch.zeros(tuple(shape), dtype=torch.bool)
         self.put(found, torch.ones((), dtype=torch.bool), first=0)
         return found
 
     def take(self, array: Any, first: int) -> Any:
-        """Return the part of an array.
+        """Return the selected part of an array.
 
         Args:
-            array: A tensor, the array of one example or those of a batch.
-            first: The axis of the array that is the first of the example's: 1 for a batch.
+            array: A tensor: the array of one example, or the arrays of a batch.
+            first: The axis of the tensor that is the first axis of an example's array: 1 for a batch.
         """
         basic, listed = self._split(array.dim() - first)
         part = array[(ALL,) * first + tuple(basic)]
@@ -114,21 +114,21 @@ class Index:
         view.index_copy_(first + axis, _places(places, view, first + axis), part.expand(shape))
 
     def _split(self, axes: int) -> tuple[list[slice], tuple[int, list[int]] | None]:
-        """Return the selectors with a whole axis in place of the list, and the list with its axis."""
+        """Return the selectors with the list replaced by the whole axis, and the list with its axis."""
         selectors = self.along(axes)
         basic = [ALL if isinstance(one, list) else one for one in selectors]
         listed = ((axis, one) for axis, one in enumerate(selectors) if isinstance(one, list))
         return basic, next(listed, None)
 
     def whole_axes(self, axes: int) -> list[int]:
-        """Return the axes of an example's array that are taken whole."""
+        """Return the axes of an example's array that are selected whole."""
         return [axis for axis, one in enumerate(self.along(axes)) if one == ALL]
 
     def last_places(self, count: int) -> list[int]:
-        """Return the places that are taken along the last axis that is named, as far as they count from its beginning.
+        """Return the positions selected along the last named axis, if they count from its beginning.
 
         Args:
-            count: How many are taken.
+            count: Number of selected positions.
         """
         last = self.selectors[-1]
         if isinstance(last, list) and min(last) >= 0:
@@ -139,10 +139,10 @@ class Index:
 
 
 def spelled(entries: Tensor) -> str | None:
-    """Return the index that takes some entries of an array, as users write it; None where no index of one axis does.
+    """Return the index, as users write it, that selects some entries of an array; None if no index of one axis does.
 
     Args:
-        entries: Bool, in the shape of the array, True at these entries.
+        entries: Bool, in the shape of the array, True at the selected entries.
     """
     for axis in range(entries.dim()):
         rows = entries.movedim(axis, 0).reshape(entries.shape[axis], -1)
@@ -158,7 +158,7 @@ def _selector_text(places: list[int]) -> str:
 
 
 def _places(listed: list[int], array: Tensor, axis: int) -> Tensor:
-    """Return places along an axis, those from its end counted from its beginning."""
+    """Return positions along an axis; negative ones are converted to count from its beginning."""
     return torch.tensor(listed, device=array.device) % array.shape[axis]
 
 

@@ -1,4 +1,4 @@
-"""Batches without some modalities, built as the user's own batches lack them."""
+"""Batches without some modalities, built like the user's own batches without them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,11 +22,11 @@ def probe_lacking(probe: Probe, gaps: Mapping[str, Sequence[Gap]]) -> Probe:
 
     Args:
         probe: Some examples.
-        gaps: Modality -> where its nodes are None or their keys are missing. Inside of examples that are objects of
-            their own, entries are None in both cases.
+        gaps: Modality -> where its nodes are None or their keys are missing. Inside examples that are objects, entries
+            are None in both cases.
 
     Raises:
-        ConfigurationError: A node holds parts of several modalities.
+        ConfigurationError: A node contains parts of several modalities.
     """
     schema, inside = probe.schema, set[str]()
     ends: dict[tree.Keys, bool] = {}
@@ -44,7 +44,7 @@ def probe_lacking(probe: Probe, gaps: Mapping[str, Sequence[Gap]]) -> Probe:
 
 
 def _ends(schema: BatchSchema, name: str, gap: Gap) -> list[tuple[str, tree.Keys | None]]:
-    """Return for each leaf of a modality behind a gap the keys of the gap's node; None where it is inside examples."""
+    """Return for each leaf of a modality in a gap the keys of the gap's node; None if it is inside examples."""
     found: list[tuple[str, tree.Keys | None]] = []
     for path in schema.values[name]:
         place = schema.place(path)
@@ -56,7 +56,7 @@ def _ends(schema: BatchSchema, name: str, gap: Gap) -> list[tuple[str, tree.Keys
 
 
 def _without_nodes(schema: BatchSchema, ends: Mapping[tree.Keys, bool], absent: Any) -> BatchSchema:
-    """Return a schema whose nodes at some keys are None, or missing where that is True."""
+    """Return a schema whose nodes at some keys are None, or missing if ``ends`` is True for them."""
     gone = {reader for reader in range(len(schema.readers)) if _is_under(schema.readers[reader].keys, ends)}
     paths = {path for reader in gone for path in schema.readers[reader].places}
     shared = [name for name, own in schema.values.items() if name not in absent and paths & set(own)]
@@ -82,7 +82,7 @@ def _is_under(keys: tree.Keys, ends: Mapping[tree.Keys, bool]) -> bool:
 
 
 def _without_key(template: Any, keys: tree.Keys) -> Any:
-    """Return a template without an entry of a mapping; of anything else, the entry stays None."""
+    """Return a template without an entry of a mapping; in other containers, the entry stays None."""
     above = tree.get(template, keys[:-1])
     if not isinstance(above, Mapping):
         return template

@@ -1,4 +1,4 @@
-"""What later batches show of leaves that the first one left open."""
+"""Update a schema from later batches, for leaves that the first batch left open."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -16,16 +16,16 @@ from mviz_lightning.batch.schema import BatchSchema
 
 
 def settled(schema: BatchSchema, batch: Any, ask: ItemTokens | None = None) -> BatchSchema:
-    """Return the schema as another batch shows it.
+    """Return the schema, updated from another batch.
 
     Args:
-        schema: What earlier batches showed.
+        schema: The schema learned from earlier batches.
         batch: Another batch, with all modalities.
-        ask: Tells the number of placeholders of each item; None where the model cannot tell.
+        ask: Returns the number of placeholders of each item; None if the model has no rule.
     """
     if schema.interleaving is None:
         return _without_constants(schema, batch)
-    with suppress(KeyError, IndexError):  # reading the batch says what it lacks
+    with suppress(KeyError, IndexError):  # reading the batch raises for missing leaves
         readers = [replace(one, holding=_settled_holding(schema, one, batch, ask)) for one in schema.readers]
         return replace(schema, readers=tuple(readers))
     return schema
@@ -41,12 +41,12 @@ def _settled_holding(schema: BatchSchema, reader: NodeReader, batch: Any, ask: I
 
 
 def _without_constants(schema: BatchSchema, batch: Any) -> BatchSchema:
-    """Return the schema without leaves of no modality that turn out not to hold one entry per example.
+    """Return the schema without unassigned leaves that do not have one entry per example in this batch.
 
     Examples: a table with as many rows as the first batch had examples; the other half of a combined batch.
 
     Args:
-        schema: What earlier batches showed.
+        schema: The schema learned from earlier batches.
         batch: Another batch, in which such a leaf has another length than the modalities.
     """
     size = schema.size(schema.leaves_of(batch, next(iter(schema.values.values()))[:1]))

@@ -1,4 +1,4 @@
-"""Learn from a first batch where its leaves are and how each node holds them."""
+"""Learn from a first batch where its leaves are and how each node stores them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -38,7 +38,7 @@ from mviz_lightning.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Learned:
-    """What a first batch tells; the attributes are those of :class:`~mviz_lightning.batch.schema.BatchSchema`."""
+    """The result for a first batch; attributes as in :class:`~mviz_lightning.batch.schema.BatchSchema`."""
 
     modalities: Mapping[str, Modality]
     owners: Mapping[str, int]
@@ -63,7 +63,7 @@ def learned(
         modalities: Name -> modality.
         target: Path of the labels, if any.
         tokens: The placeholders of the model.
-        ask: Tells the number of placeholders of each item; None where the model cannot tell.
+        ask: Returns the number of placeholders of each item; None if the model has no rule.
 
     Raises:
         ConfigurationError: See :meth:`mviz_lightning.batch.schema.BatchSchema.learn`.
@@ -83,7 +83,7 @@ def learned(
 
 
 def _require_all(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str | None) -> None:
-    """Check that all paths lead to nodes."""
+    """Check that there is a node at every path."""
     for name, modality in modalities.items():
         for path in modality.leaves:
             require(f"modalities[{name!r}]", path, nodes)
@@ -94,9 +94,9 @@ def _require_all(nodes: NamedNodes, modalities: Mapping[str, Modality], target: 
 
 
 def _agreed(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str | None) -> "_Learner":
-    """Return the learner for the number of examples with which all leaves that the user named can be read.
+    """Return the learner for the number of examples with which all named leaves can be read.
 
-    Of several such numbers, the one that explains most leaves of the batch counts.
+    Among several such numbers, the one with the best score (``explained``) is used.
     """
     named = [nodes.value(path) for modality in modalities.values() for path in modality.leaves]
     named += [] if target is None else [nodes.value(target)]
@@ -119,24 +119,24 @@ def _agreed(nodes: NamedNodes, modalities: Mapping[str, Modality], target: str |
             readable.append(learner)
     if readable:
         return max(readable, key=lambda one: (one.explained, -sizes.index(one.size)))
-    if failures:  # they say more than that some leaf has another number of entries
+    if failures:  # more specific than a wrong number of entries
         raise failures[0]
     return _Learner(nodes, modalities, target, best)
 
 
 def _interleaved(nodes: NamedNodes, found: FoundInterleaving, target: str | None) -> "_Learner":
-    """Return the learner of a batch whose text holds placeholders: it has as many examples as texts."""
+    """Return the learner of a batch whose text contains placeholders: it has as many examples as texts."""
     size = example_count(nodes.value(found.interleaving.ids)) or 0
     return _Learner(nodes, found.modalities, target, size, found)
 
 
 def _divides(size: int, counts: Sequence[int | None]) -> bool:
-    """Return whether leaves that the user named have one row or several for each of so many examples."""
+    """Return whether the named leaves have one row or several for each of ``size`` examples."""
     return size in counts and all(count == size or (size and count and count % size == 0) for count in counts)
 
 
 class _Learner:
-    """Learns for one number of examples."""
+    """Learns the schema for one assumed number of examples."""
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class _Learner:
         self._packed.register_beside()
 
     def _told(self, path: str, modality: Modality) -> str | None:
-        """Return what counts the rows of a further leaf: what counts those of the values, where these are as many."""
+        """Return the counter of a further leaf's rows: that of the values, if both have the same number of rows."""
         rows, own = (example_count(self._nodes.value(one)) for one in (modality.values, path))
         told = rows == own != self.size and path != modality.values and isinstance(modality.lengths, str)
         return str(modality.lengths) if told else None
@@ -176,7 +176,7 @@ class _Learner:
 
     @property
     def explained(self) -> int:
-        """How much of the batch has one entry per example (2 for each leaf), or rows that something counts (1)."""
+        """Score of this number of examples: 2 per leaf with one entry per example, 1 per leaf with counted rows."""
         packed = self._packed.known.keys() | {tree.path(one.keys) for one in self._packed.derived}
         stacked = {path for path, (_, value) in self._nodes.found.items() if example_count(value) == self.size}
         return 2 * len(stacked - packed) + len(packed)
@@ -185,14 +185,14 @@ class _Learner:
         """Check that every leaf that the user named can be read with this number of examples.
 
         Raises:
-            ConfigurationError: One cannot.
+            ConfigurationError: A leaf cannot be read.
         """
         for path in self._named:
             if self._nodes.base(path) not in self._packed.known:
                 require_equal_length(path, self._nodes.value(path), self.size)
 
     def learn(self) -> Learned:
-        """Return what the batch tells."""
+        """Return what was learned from the batch."""
         self.require_readable()
         derived = {tree.path(one.keys) for one in self._packed.derived}
         values = {
@@ -211,10 +211,10 @@ class _Learner:
         return Learned(self._modalities, owners, values, readers, tuple(self._packed.derived), template, interleaving)
 
     def _rests(self, owners: Mapping[str, int]) -> Iterator[str]:
-        """Yield the paths of arrays of which parts are named, and not all of it.
+        """Yield the paths of arrays that are named only in part.
 
         Raises:
-            ConfigurationError: Parts overlap, or an array is named beside a part of it.
+            ConfigurationError: Parts overlap, or an array and a part of it are named.
         """
         for base in dict.fromkeys(base for base, _ in self._nodes.parts.values()):
             places = {path: self._nodes.place(path) for path in owners if self._nodes.base(path) == base}

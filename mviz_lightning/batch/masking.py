@@ -1,4 +1,4 @@
-"""Mask segments of a modality: patches, words, blocks of time, columns, regions."""
+"""Mask segments of a modality, such as patches, words, blocks of time, columns or regions."""
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 
 class Maskable(Protocol):
-    """The segments of a modality, which are masked one by one, and the baseline that replaces a masked segment."""
+    """The segments of a modality that are masked separately, and the baseline of masked segments."""
 
     @property
     def leaf(self) -> str:
@@ -30,7 +30,7 @@ class Maskable(Protocol):
 
 
 def widen_masks(kept: Tensor, segments: int) -> Tensor:
-    """Return ``(R, S)`` masks with at least ``segments`` columns; the added segments stay (True)."""
+    """Return ``(R, S)`` masks with at least ``segments`` columns; added columns are True (not masked)."""
     return pad(kept, (0, max(0, segments - kept.shape[-1])), value=True)
 
 
@@ -76,11 +76,11 @@ class Segments:
 
 @dataclass(frozen=True)
 class WordSegments:
-    """Segments of a list of strings: runs of words, which are left out when they are masked.
+    """Segments of a list of strings: runs of words; masked words are removed.
 
     Attributes:
         leaf: Path of the list.
-        words: For every example its segments, each a piece of the text.
+        words: The segments of every example, each a part of the text.
     """
 
     leaf: str
@@ -91,7 +91,7 @@ class WordSegments:
         return len(self.words[example])
 
     def mask(self, values: Sequence[str], kept: Tensor, sources: Tensor) -> Sequence[str]:
-        """Return the texts without their masked segments; a text without masked segments stays as it is.
+        """Return the texts without their masked segments; a text without masked segments is unchanged.
 
         Args:
             values: R texts.
@@ -106,12 +106,12 @@ class WordSegments:
 
 @dataclass(frozen=True)
 class JointSegments:
-    """Segments of several leaves with one numbering: segment k is masked in every leaf that has entries of it.
+    """Segments of several leaves with common numbers: segment k is masked in every leaf that has entries of it.
 
     Columns of two tables are different segments; the same time step of two series is one segment.
 
     Attributes:
-        parts: The segments of each leaf, numbered as those of the whole.
+        parts: The segments of each leaf, with the common numbers.
     """
 
     parts: Sequence[Segments]
@@ -126,7 +126,7 @@ Segmentation: TypeAlias = Maskable | JointSegments
 
 
 def joined(parts: Sequence[Segments]) -> Segments | JointSegments:
-    """Return the segments of one leaf as they are, those of several leaves as one segmentation."""
+    """Return the segments of one leaf unchanged, and the segments of several leaves as one segmentation."""
     return parts[0] if len(parts) == 1 else JointSegments(parts)
 
 
@@ -148,8 +148,8 @@ def masked_leaves(
         leaves: Path -> R rows of a leaf.
         segments: Modality -> its segments.
         masks: Modality -> ``(R, S)`` bool, True where a segment stays.
-        columns: Modality -> ``(R,)`` the example that it is taken from.
-        needed: Paths of the leaves whose values matter; all by default.
+        columns: Modality -> ``(R,)`` the example from which it is taken.
+        needed: Paths of the leaves to mask; all by default.
     """
     found: dict[str, Any] = {}
     for name, kept in masks.items():

@@ -1,4 +1,4 @@
-"""How the user declares modalities."""
+"""Declaration of modalities by the user."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -16,58 +16,60 @@ from mviz_lightning.errors.deprecations import renamed_arguments
 @renamed_arguments(units="max_segments")
 @dataclass(frozen=True)
 class Modality:
-    """One modality: leaves of the batch that stay together when examples are recombined.
+    """One modality: leaves of the batch that are recombined together.
 
-    Only ``values`` is required. The other arguments define how the modality is padded, segmented, masked and drawn.
+    Only ``values`` is required. The other arguments control how the modality is padded, segmented, masked and drawn.
 
     Attributes:
-        values: Path of the leaf that holds the content, or of a container whose leaves all belong to the modality.
-        mask: Path of the leaf that is 1 at real entries and 0 at padding. Where the data show that it is the other way
-            round, as PyTorch's own ``key_padding_mask`` is, it is read that way, and the log says so.
-        companions: Paths of further leaves: token types, positions.
-        pad_value: Value with which examples of different shapes are padded. By default the most frequent value at the
-            padding of the user's own mask; 0 without a mask.
+        values: Path of the leaf with the content, or of a container whose leaves all belong to the modality.
+        mask: Path of the leaf that is 1 at real entries and 0 at padding. If the data show the opposite (as in
+            PyTorch's ``key_padding_mask``), it is read as ``padding_mask``, and a log line reports it.
+        companions: Paths of further leaves, for example token types or positions.
+        pad_value: Value with which examples of different shapes are padded. By default the most frequent value at
+            padding according to the mask; 0 without a mask.
         kind: Type of the modality: ``image``, ``video``, ``text``, ``series``, ``audio``, ``tabular``, ``regions``,
             ``graph``, ``patches``, ``pictures``, ``sounds``, the name of your own type, or the dotted path of its
-            class. By default guessed from data type and rank.
-        max_segments: Largest number of segments, which are masked one by one.
+            class. By default inferred from data type and rank.
+        max_segments: Largest number of segments; each is masked separately.
         baseline: Value of a masked segment: ``"zero"``, ``"mean"`` of the examples, ``"blur"`` (images), or a value
-            such as the id of a mask token. Every type has its default.
+            such as the id of a mask token. The default depends on the type.
         decode: Text: the tokenizer, a function from ids to tokens (or its dotted path), or the vocabulary by id.
         special_ids: Text: tokens that are never masked; by default the tokenizer's own special tokens.
-        mean: Images and video: the mean that was subtracted from every channel, in 0..1; added back for display.
-        std: Images and video: the standard deviation by which every channel was divided.
+        mean: Images and video: the mean that was subtracted from every channel, in 0..1; it is added back for display.
+        std: Images and video: the standard deviation by which every channel was divided; undone for display.
         superpixels: Images: mask superpixels instead of patches (needs scikit-image).
-        feature_names: Tabular: names of the columns; series: names of the channels; graph: names of the types of nodes,
-            where each node has one (a one-hot row, or a whole number).
+        feature_names: Tabular: names of the columns; series: names of the channels; graph: names of the node types, if
+            each node has one (a one-hot row, or a whole number).
         boxes: Regions: path of the leaf ``(N, R, 4)`` with corners (x0, y0, x1, y1), in 0..1 or in pixels.
-        picture: Regions: path of the leaf with the image on which the boxes lie.
-        time_axis: Series, audio, video: the axis of the leaf that is time; by default 1 for series, the last for audio.
+        picture: Regions: path of the leaf with the image of the boxes.
+        time_axis: Series, audio, video: the time axis of the leaf; by default 1 for series, the last axis for audio.
         rate: Series, audio, video: time steps per second, to label the time axis.
-        sample_rate: Audio: samples per second of waveforms. With it, loggers play the waveforms; without, they show
-            them as curves only.
-        padding_mask: Path of the leaf that is True at padding and False at real entries, in place of ``mask``; taken as
-            it is said.
-        lengths: Path of the leaf that tells how many rows of ``values`` belong to each example, where those of all
-            examples stand one behind another: counts ``(B,)``, a grid ``(B, k)`` whose products are counts, boundaries
-            ``(B + 1,)``, offsets ``(B,)``, or the example of each row. By default found by itself. Where ``values`` is
-            padded ``(B, T, ...)``, counts ``(B,)`` tell how many entries of each are real. A number: rows of each.
-        blocks: With a number as ``lengths``: whether a block of all examples follows another (``torch.cat`` of crops).
-        edges: Graph: path of the leaf ``(N, 2, E)`` with the two nodes of every edge, from 0 on, padded with 0; by
-            default the companion whose name ends in ``edge_index``. One whose name ends in ``pos`` places the nodes.
+        sample_rate: Audio: samples per second of waveforms. With it, loggers get the waveforms as sound; without it,
+            only as curves.
+        padding_mask: Path of the leaf that is True at padding and False at real entries, in place of ``mask``. Its
+            direction is not checked against the data.
+        lengths: If ``values`` has the rows of all examples one after another: path of the leaf with the number of rows
+            of each example. It has counts ``(B,)``, a grid ``(B, k)`` whose products are counts, boundaries ``(B +
+            1,)``, offsets ``(B,)``, or the example of each row. By default it is found automatically. If ``values`` is
+            padded ``(B, T, ...)``: path of the counts ``(B,)`` of real entries. A whole number: rows of every example.
+        blocks: With a number as ``lengths``: whether blocks of all examples follow one another (``torch.cat`` of
+            crops).
+        edges: Graph: path of the leaf ``(N, 2, E)`` with the two nodes of every edge, from 0, padded with 0; by default
+            the companion whose name ends in ``edge_index``. A companion whose name ends in ``pos`` has the positions of
+            the nodes for drawings.
         grid: Patches: path of the leaf ``(N, 2)`` or ``(N, 3)`` with the rows and columns (before them the frames) of
-            patches of each example's picture; ``(N, K, 2)`` or ``(N, K, 3)`` for up to K pictures an example, padded
-            with 0. By default the companion with ``grid`` in its name, ``image_sizes`` or ``spatial_shapes``, if it
-            counts the patches of all examples.
-        merge: Patches: how many patches along a side the model joins into one token (2 in Qwen2-VL); segments are made
-            of whole tokens. By default read from the number of placeholders in a text; without such a text, 1.
-        present: Path of the leaf that is 0 or False at examples that lack the modality. Examples are left out too where
-            an entry of the modality is None, all its values are NaN, or it is an empty sequence.
-        placeholders: Text: the ids of tokens that stand for items of another modality, by its name:
-            ``{"image": 32000}``, or several ids, ``{"image": [32000, 32001]}``. By default those that the model's
-            configuration names.
-        answer_start: Text: the ids of the tokens in front of the answer, for example those of ``"ASSISTANT:"``, where
-            labels do not tell where it begins. By default it begins at the first label that is not -100.
+            patches of each example's picture; ``(N, K, 2)`` or ``(N, K, 3)`` for up to K pictures per example, padded
+            with 0. By default the companion with ``grid`` in its name, ``image_sizes`` or ``spatial_shapes``, if its
+            products are the numbers of patches of all examples.
+        merge: Patches: number of patches along a side that the model joins into one token (2 in Qwen2-VL); segments
+            consist of whole tokens. By default computed from the number of placeholders in a text; without such a text,
+            1.
+        present: Path of the leaf that is 0 or False for examples without the modality; these are left out. Examples are
+            also left out if an entry of the modality is None, only NaN, or an empty sequence.
+        placeholders: Text: the ids of tokens at the positions of items of another modality, by its name: ``{"image":
+            32000}``, or several ids, ``{"image": [32000, 32001]}``. By default the ids in the model's configuration.
+        answer_start: Text: the ids of the tokens right before the answer, for example of ``"ASSISTANT:"``, if labels do
+            not mark its start. By default the answer starts at the first label that is not -100.
 
     Raises:
         ConfigurationError: ``values`` is not a path, a number is out of range, an argument is still ``...``, or both
@@ -118,11 +120,11 @@ class Modality:
 
     @property
     def views(self) -> int | None:
-        """Number of rows of each example, where they are equally many; None where they are stacked or counted."""
+        """Number of rows of each example if it is the same for all; None if rows are stacked or counted."""
         return self.lengths if isinstance(self.lengths, int) else None
 
     def _refuse_placeholders(self) -> None:
-        """Raise if an argument is ``...``, which our own code to paste writes for values that have no literal."""
+        """Raise if an argument is ``...``, which this package's suggested code has for values without a literal."""
         for name, value in vars(self).items():
             if any(one is ... for one in (value if isinstance(value, list | tuple) else [value])):
                 own = "tokenizer" if name == "decode" else "value"
@@ -130,12 +132,12 @@ class Modality:
 
     @property
     def mask_leaf(self) -> str | None:
-        """Path of the mask, whichever way round it is; None without one."""
+        """Path of ``mask`` or ``padding_mask``; None without a mask."""
         return self.mask if self.padding_mask is None else self.padding_mask
 
     @property
     def hiding(self) -> int:
-        """What the mask holds at padding: 0, or 1 where it is a ``padding_mask``."""
+        """Value of the mask at padding: 0, or 1 for a ``padding_mask``."""
         return 0 if self.padding_mask is None else 1
 
     def real_entries(self, leaves: Mapping[str, Any]) -> Tensor | None:
@@ -150,7 +152,7 @@ class Modality:
         return self._entries_by_length(leaves) if self.mask_leaf is None else None
 
     def _entries_by_length(self, leaves: Mapping[str, Any]) -> Tensor | None:
-        """Return ``(N, T)`` bool, True at the first entries of each example, as many as ``lengths`` tells."""
+        """Return ``(N, T)`` bool, True at the first ``lengths`` entries of each example."""
         values, lengths = leaves.get(self.values), leaves.get(str(self.lengths))
         if not isinstance(values, Tensor) or not isinstance(lengths, Tensor) or values.dim() < 2 or lengths.dim() != 1:
             return None
@@ -165,14 +167,14 @@ class Modality:
 
 
 Modalities: TypeAlias = Mapping[str, str | Sequence[str] | Modality] | Sequence[str | Modality]
-"""Name -> a path, several paths, or a :class:`Modality`; or a list of paths or modalities, whose paths name them."""
+"""Name -> a path, several paths, or a :class:`Modality`; or a list of paths or modalities, named by their paths."""
 
 
 def parse_modalities(modalities: Modalities) -> dict[str, Modality]:
     """Return name -> modality, in the order in which they were declared.
 
     Raises:
-        ConfigurationError: There are fewer than two modalities, a name is malformed or repeated, a modality names no
+        ConfigurationError: There are fewer than two modalities, a name is malformed or repeated, a modality has no
             leaf, or a leaf is given twice.
     """
     named = {name: _parse(name, given) for name, given in _items(plain_argument(modalities))}
@@ -197,7 +199,7 @@ def _items(modalities: Modalities) -> list[tuple[str, str | Sequence[str] | Moda
 
 
 def _named_by_paths(listed: Sequence[Any]) -> list[tuple[str, str | Sequence[str] | Modality]]:
-    """Return each path or modality of a list with the name that its path gives it."""
+    """Return each path or modality of a list with a name made from its path."""
     paths = [_path_of(one, listed) for one in listed]
     repeated = sorted({path for path in paths if paths.count(path) > 1})
     if repeated:
@@ -215,7 +217,8 @@ def _path_of(one: Any, listed: Sequence[Any]) -> str:
     """Return the path of an entry of a list of modalities.
 
     Raises:
-        ConfigurationError: The entry is no path, and no modality: a pair may be a name and a path, or two paths.
+        ConfigurationError: The entry is neither a path nor a modality. Pairs are ambiguous: name and path, or two
+            paths.
     """
     found = one.values if isinstance(one, Modality) else str(one) if is_whole(one) else one
     if isinstance(found, str) and found:
@@ -244,7 +247,7 @@ def _parse(name: str, given: str | Sequence[str] | Modality) -> Modality:
 
 
 def _of_arguments(name: str, given: Mapping[str, Any]) -> Modality:
-    """Return the modality of a mapping, from a file of a configuration for example."""
+    """Return the modality of a mapping of arguments, for example from a configuration file."""
     known = [field.name for field in fields(Modality)]
     unknown = [key for key in given if key not in known]
     if "values" not in given or unknown:
@@ -256,7 +259,7 @@ def _of_arguments(name: str, given: Mapping[str, Any]) -> Modality:
 
 
 def of_paths(paths: Sequence[str]) -> Modality:
-    """Return the modality of a list of leaves: the first holds the values, one whose name ends in mask is the mask."""
+    """Return the modality of a list of leaves: the first has the values; one whose name ends in mask is the mask."""
     masks = [path for path in paths[1:] if path.rpartition(".")[2].endswith("mask")]
     mask = masks[0] if masks else None
     return Modality(paths[0], mask, [path for path in paths[1:] if path != mask])

@@ -1,4 +1,4 @@
-"""Checks of the arguments of a modality: each in one form, or a message that names it."""
+"""Check the arguments of a modality and convert each to one form."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.errors.arguments import at_least, in_short, is_whole, require_flag
 
 TOKEN_METHODS = ("convert_ids_to_tokens", "id_to_token", "id_to_piece")
-"""Methods that name tokens: of transformers, tokenizers, sentencepiece."""
+"""Methods of tokenizers that map ids to tokens: of transformers, tokenizers, sentencepiece."""
 
 
 def _place(values: str) -> str:
@@ -65,7 +65,7 @@ def _lengths(name: str, values: str, given: Any) -> str | int:
 
 
 def _numbers(name: str, values: str, given: Any) -> Any:
-    """Return a finite number, or where several are allowed a list of them."""
+    """Return a finite number, or a list of finite numbers where several are allowed."""
     several, positive = name in ("mean", "std"), name in ("std", "rate")
     plain = given.tolist() if hasattr(given, "tolist") else given
     listed = list(plain) if several and isinstance(plain, list | tuple) else [plain]
@@ -81,7 +81,7 @@ def _is_finite(given: Any) -> bool:
 
 
 def _companions(name: str, values: str, given: Any) -> Sequence[str]:
-    """Return paths; a single one is a list of one."""
+    """Return paths; a single path becomes a list of one."""
     single = isinstance(given, str) or not isinstance(given, Iterable)
     listed = [given] if single else list(given)
     paths = [str(path) if is_whole(path) else path for path in listed]
@@ -95,11 +95,11 @@ def _names_tokens(given: Any) -> bool:
 
 
 def _decoder(name: str, values: str, given: Any) -> Any:
-    """Return what names tokens: of ``tokenizer.decode``, which returns one text, the tokenizer itself."""
+    """Return the source of tokens; for ``tokenizer.decode``, which returns one text, the tokenizer itself."""
     if _names_tokens(owner := getattr(given, "__self__", None)):
         return owner
     known = callable(given) or isinstance(given, str | Mapping | Sequence) or _names_tokens(given)
-    if not known or (isinstance(given, type) and _names_tokens(given)):  # the class of a tokenizer is none yet
+    if not known or (isinstance(given, type) and _names_tokens(given)):  # a tokenizer's class is no tokenizer
         allowed = "a tokenizer, a function from ids to tokens (or its dotted path), or the vocabulary by id"
         raise _refusal(name, values, given, allowed)
     return given
@@ -119,7 +119,7 @@ def _names(name: str, values: str, given: Any) -> Sequence[str]:
 
 
 def _baseline(name: str, values: str, given: Any) -> str | float:
-    """Return a text or a number; which texts are allowed depends on the kind."""
+    """Return a text or a number; the allowed texts depend on the kind."""
     plain = given.item() if getattr(given, "shape", None) == () else given
     if not isinstance(plain, str) and not _is_finite(plain):
         raise _refusal(name, values, given, "'zero', 'mean', 'blur' or a number")
@@ -127,7 +127,7 @@ def _baseline(name: str, values: str, given: Any) -> str | float:
 
 
 def _ids_by_name(name: str, values: str, given: Any) -> dict[str, tuple[int, ...]]:
-    """Return name -> ids of placeholders that the user gave."""
+    """Return name -> ids of its placeholders."""
     listed = {one: token_ids(ids) for one, ids in given.items()} if isinstance(given, Mapping) else {}
     told = [one for ids in listed.values() for one in dict.fromkeys(ids)]
     if not listed or not all(listed.values()) or len(set(told)) < len(told):
@@ -137,7 +137,7 @@ def _ids_by_name(name: str, values: str, given: Any) -> dict[str, tuple[int, ...
 
 
 def _answer_start(name: str, values: str, given: Any) -> tuple[int, ...]:
-    """Return the ids of the tokens in front of an answer."""
+    """Return the ids of the tokens before an answer."""
     ids = () if isinstance(given, set | frozenset) else token_ids(given)
     if not ids:
         allowed = "the ids of the tokens in front of an answer, for example "
@@ -161,20 +161,20 @@ READERS: Mapping[str, Callable[[str, str, Any], Any]] = {
     "placeholders": _ids_by_name,
     "answer_start": _answer_start,
 }
-"""Argument -> a function of its name, the path of the values and what was given; it returns what is kept."""
+"""Argument -> function of its name, the path of the values and the given value; it returns the stored value."""
 
 NEVER_NONE = ("superpixels", "blocks", "max_segments", "companions")
-"""Arguments that None is no value of."""
+"""Arguments that cannot be None."""
 
 
 def checked_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a modality in the form in which they are kept.
+    """Return the arguments of a modality in the form in which they are stored.
 
     Args:
         given: Name of an argument -> its value, ``values`` among them.
 
     Raises:
-        ConfigurationError: One has a value that it cannot have.
+        ConfigurationError: An argument has a value that is not allowed.
     """
     values = _path("values", "", given["values"])
     named = {name: given[name] for name in READERS if given[name] is not None or name in NEVER_NONE}

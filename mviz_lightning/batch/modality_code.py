@@ -1,4 +1,4 @@
-"""The argument ``modalities=`` as code to paste."""
+"""The argument ``modalities=`` as code that users can paste."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ def modalities_code(modalities: Mapping[str, Modality], more: Mapping[str, Seque
         more: Name -> paths of the further leaves.
 
     Returns:
-        Python code; values that have no literal, tokenizers for example, are written ``...``.
+        Python code; values without a literal, for example tokenizers, are written as ``...``.
     """
     entries = (
         f"{_quoted(name)}: {_modality_code(modality, more.get(name, ()))}" for name, modality in modalities.items()
@@ -25,7 +25,7 @@ def modalities_code(modalities: Mapping[str, Modality], more: Mapping[str, Seque
 
 
 def _modality_code(modality: Modality, more: Sequence[str]) -> str:
-    """Return a path or a list of paths if these say everything, else ``Modality(...)``."""
+    """Return a path or a list of paths if that is complete, otherwise ``Modality(...)``."""
     paths = [*modality.leaves, *more]
     guess = of_paths(paths).mask
     mask = guess if modality.mask is None and guess in more else modality.mask

@@ -1,4 +1,4 @@
-"""Read the leaves that lie in one node of a batch, and make the node again from leaves."""
+"""Read the leaves in one node of a batch, and rebuild the node from leaves."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,9 +22,9 @@ class NodeReader:
 
     Attributes:
         keys: Keys of the node.
-        holding: How it holds its examples.
-        places: Path of every leaf in it -> where it is.
-        shapes: Keys within an example -> shape of the array there, where it is read in parts.
+        holding: How the node stores its examples.
+        places: Path of every leaf in the node -> its place.
+        shapes: Keys within an example -> shape of the array there, for arrays that are read in parts.
         example: An example of a node of whole examples.
     """
 
@@ -57,7 +57,7 @@ class NodeReader:
         return [None if array is None else place.index.take(array, 0) for array in arrays]
 
     def _require_shape(self, path: str, place: Place, shape: Sequence[int]) -> None:
-        """Check that an array is as long as the first batch's along the axes of which a part is read."""
+        """Check that an array has the sizes of the first batch along the axes of which a part is read."""
         first = self.shapes[place.inner]
         whole = [] if place.index is None else place.index.whole_axes(len(first))
         if len(shape) != len(first) or any(shape[k] != first[k] for k in range(len(first)) if k not in whole):
@@ -70,7 +70,7 @@ class NodeReader:
         """Return the node.
 
         Args:
-            leaves: Path -> leaf with R entries; a list of tensors where the holding is not padded.
+            leaves: Path -> leaf with R entries; a list of tensors if the holding is not padded.
             lengths: Path of a packed leaf -> the number of rows of each example.
         """
         if not isinstance(self.holding, WholeExamples) or list(self.places.values()) == [Place(self.keys)]:
@@ -100,13 +100,13 @@ class NodeReader:
     def _assembled(
         self, inner: tree.Keys, whole: Tensor | None, parts: Sequence[tuple[Index, Tensor]], first: int
     ) -> Tensor:
-        """Return an array of which parts come from several examples; a part that is shorter has 0 behind it.
+        """Return an array with parts from several examples; shorter parts are padded with 0 at the end.
 
         Args:
             inner: Keys within an example to the array.
-            whole: All of the array, for the entries that no part holds; None where parts hold all.
-            parts: Each with its index.
-            first: The axis that is the first of an example's array.
+            whole: The whole array, for entries that are in no part; None if parts cover all entries.
+            parts: Indices and parts.
+            first: The axis that is the first axis of an example's array.
         """
         shape = self._extent(inner, whole, parts, first)
         array = parts[0][1].new_zeros((*parts[0][1].shape[:first], *shape))
@@ -121,7 +121,7 @@ class NodeReader:
     def _extent(
         self, inner: tree.Keys, whole: Tensor | None, parts: Sequence[tuple[Index, Tensor]], first: int
     ) -> list[int]:
-        """Return the shape of an example's array; along axes that all parts take whole, that of the largest."""
+        """Return the shape of an example's array; along axes that all parts select whole, the largest size."""
         shape = list(self.shapes[inner]) if whole is None else list(whole.shape[first:])
         axes = [index.whole_axes(len(shape)) for index, _ in parts]
         for axis in range(len(shape)):
@@ -131,9 +131,9 @@ class NodeReader:
         return shape
 
     def tensors(self, batch: Any) -> Iterator[tuple[str, Tensor, Tensor | None]]:
-        """Yield the path of a leaf and a tensor of the node that holds it, for all of them.
+        """Yield path, tensor and entries for every leaf and every tensor that contains it.
 
-        The third value is bool, broadcastable to the tensor, True at the entries that the leaf holds; None for all.
+        The third value is bool, broadcastable to the tensor, True at the leaf's entries; None for all entries.
         """
         for keys, value in tree.nodes(tree.get(batch, self.keys)):
             held = value if isinstance(value, PackedSequence) else [value]
@@ -142,7 +142,7 @@ class NodeReader:
                 yield from ((path, tensor, self._entries(path, tensor)) for path in inside or self.places)
 
     def _entries(self, path: str, tensor: Tensor) -> Tensor | None:
-        """Return which entries of an array, or of those of a batch, a leaf holds; None for all."""
+        """Return which entries of an array (or of a batch of arrays) belong to a leaf; None for all."""
         own = self.places[path]
         indices = {known: place.index for known, place in self.places.items() if place.inner == own.inner}
         parts = {known: index for known, index in indices.items() if index is not None}
@@ -152,7 +152,7 @@ class NodeReader:
         return parts[path].covered(shape) if path in parts else _uncovered(parts.values(), shape)
 
     def written(self, path: str) -> str:
-        """Return a leaf's path as users write it: what no other part of an array takes is a part too."""
+        """Return a leaf's path as users write it, with an index for the entries that no other part selects."""
         own = self.places[path]
         parts = [place.index for place in self.places.values() if place.inner == own.inner and place.index is not None]
         text = spelled(_uncovered(parts, self.shapes[own.inner])) if parts and own.index is None else None
@@ -160,12 +160,12 @@ class NodeReader:
 
 
 def _uncovered(parts: Iterable[Index], shape: Sequence[int]) -> Tensor:
-    """Return a bool tensor of this shape, True at the entries that no part takes."""
+    """Return a bool tensor of this shape, True at the entries that no part selects."""
     return ~torch.stack([index.covered(shape) for index in parts]).any(0)
 
 
 def entry_of(example: Any, keys: tree.Keys) -> Any:
-    """Return a value inside an example; None where it has no such entry, or None above it."""
+    """Return a value inside an example; None if it has no such entry, or a container above it is None."""
     try:
         return tree.get(example, keys)
     except KeyError:
@@ -173,7 +173,7 @@ def entry_of(example: Any, keys: tree.Keys) -> Any:
 
 
 def require_apart(places: Mapping[str, Place], shape: Sequence[int]) -> bool:
-    """Check that the parts of an array do not overlap; tell whether they take all of it.
+    """Check that the parts of an array do not overlap; return whether they cover all of it.
 
     Args:
         places: Path -> place, all of one array.

@@ -1,4 +1,4 @@
-"""The nodes of a batch by path, and those inside its examples where a node holds whole examples."""
+"""The nodes of a batch by path; if a node contains whole examples, also the nodes inside these."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from mviz_lightning.batch.index import Index
 
 @dataclass(frozen=True)
 class Place:
-    """Where a leaf is.
+    """The position of a leaf in a batch.
 
     Attributes:
-        keys: From the batch to a node.
-        inner: From each example of the node to a value; empty where the node does not hold whole examples.
-        index: The part of each example's array; None for all of it.
+        keys: Keys from the batch to a node.
+        inner: Keys from each example of the node to a value; empty if the node does not contain whole examples.
+        index: The selected part of each example's array; None for all of it.
     """
 
     keys: tree.Keys
@@ -29,7 +29,7 @@ class Place:
 
 
 Found: TypeAlias = Mapping[str, tuple[Place, Any]]
-"""Path -> (place, value) for every node of a batch; the value of a place inside examples is the list of theirs."""
+"""Path -> (place, value) for every node of a batch; for places inside examples, a list with one value per example."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Outline:
     by_example: bool = False
 
     def examples(self, node: Any) -> list[Any] | None:
-        """Return the examples that a node holds; None where it does not hold whole examples."""
+        """Return the examples in a node; None if it does not contain whole examples."""
         registered = registry.examples_of(node)
         if registered is not None:
             return list(registered.split(node))
         return list(node) if self.by_example and _are_examples(node) else None
 
     def children(self, place: Place, value: Any) -> list[tuple[Place, Any]]:
-        """Return the places right below one, with their values; a leaf has none."""
+        """Return the places directly below a place, with their values; none for a leaf."""
         if place.inner:
             return _columns(place, value)
         examples = self.examples(value)
@@ -83,7 +83,7 @@ def _are_examples(node: Any) -> bool:
 
 
 def _columns(place: Place, values: Sequence[Any]) -> list[tuple[Place, Any]]:
-    """Return the entries of some containers, one column for each key of the first; None where one has no such entry."""
+    """Return the entries of some containers, one column per key; None where a container has no such entry."""
     held = [dict(tree.children(value)) for value in values]
     keys = dict.fromkeys(key for entries in held for key in entries)
     return [(Place(place.keys, (*place.inner, key)), [entries.get(key) for entries in held]) for key in keys]

@@ -1,4 +1,4 @@
-"""The packed nodes of a batch, and all that travels with them."""
+"""The packed nodes of a batch, and the nodes that belong to them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -17,19 +17,19 @@ from mviz_lightning.errors import ConfigurationError
 
 
 class PackedNodes:
-    """Finds what counts packed leaves, and which nodes travel with them.
+    """Finds the counters of packed leaves, and the nodes that belong to them.
 
     Args:
         nodes: The batch's nodes.
         size: Number of examples.
         values: Name of a modality -> the paths of its leaves that the user named.
-        told: Paths of the counters that the user named; they count nothing else, and are no rows themselves.
-        target: Path of the labels, which count nothing; None without labels.
+        told: Paths of the counters that the user named; they count no other leaves, and are not rows themselves.
+        target: Path of the labels, which are no counter; None without labels.
 
     Attributes:
-        known: Path of a packed node -> how it holds its examples.
-        beside: Name of a modality -> the further leaves that travel with its packed ones.
-        derived: Nodes that are made from numbers of rows.
+        known: Path of a packed node -> how it stores its examples.
+        beside: Name of a modality -> the further leaves that belong to its packed leaves.
+        derived: Nodes that are computed from numbers of rows.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class PackedNodes:
         self._finder = CountFinder(nodes.found, size, content | labels | told)
 
     def register(self, path: str, name: str, given: str | None = None) -> None:
-        """Find what counts the rows of a leaf that does not have one row for each example; else do nothing.
+        """Find the counter of a leaf's rows, unless the leaf has one row per example.
 
         Args:
             path: Path of the leaf.
             name: Its modality.
-            given: Path of the leaf that the user says counts them; None without one.
+            given: Path of the counter that the user named; None if the user named none.
 
         Raises:
             ConfigurationError: Two leaves count them differently, or the given one does not count them.
@@ -77,7 +77,7 @@ class PackedNodes:
             self._require_own_counter(path, counted)
 
     def _require_no_other_modality(self, path: str, name: str, counts: RowCounts, total: int) -> None:
-        """Refuse two modalities whose rows one leaf counts: of two examples, it could be right for one modality only.
+        """Raise if one leaf counts the rows of two modalities: after recombination it would be right for only one.
 
         Raises:
             ConfigurationError: There are two, and the examples differ in their number of rows.
@@ -92,12 +92,12 @@ class PackedNodes:
             )
 
     def register_views(self, paths: Sequence[str], name: str, modality: Modality) -> None:
-        """Note that each example has the same number of rows, in the leaves of a modality and beside them.
+        """Register that each example has the same number of rows, in the leaves of a modality and in further leaves.
 
         Args:
             paths: Paths of the modality's leaves, the values first.
             name: The modality.
-            modality: How many rows, and in which order.
+            modality: Its ``lengths`` and ``blocks`` give the number of rows and their order.
 
         Raises:
             ConfigurationError: The values do not have that many rows for each example.
@@ -115,7 +115,7 @@ class PackedNodes:
                 self._add(path, StackedViews(modality.views or 1, modality.blocks, empty_like(node)), name)
 
     def _require_own_counter(self, path: str, counted: Sequence[RowCounts]) -> None:
-        """Refuse to guess which of several leaves counts which of two packed ones.
+        """Raise if it is unclear which of several counters counts which of two packed leaves.
 
         Raises:
             ConfigurationError: Another packed leaf is counted by the same leaves, and there are several.
@@ -129,12 +129,12 @@ class PackedNodes:
             )
 
     def register_beside(self) -> None:
-        """Note what travels with the packed leaves that were registered."""
+        """Register the nodes that belong to the registered packed leaves."""
         for found in self._found:
             self._register_beside(*found)
 
     def _tells_real_entries(self, value: Tensor, given: str) -> bool:
-        """Return whether a leaf says how many entries of each padded example are real; not the example of each row."""
+        """Return whether a leaf has the number of real entries of each padded example, not the example of each row."""
         numbers = as_tensor(self._nodes.found[given][1])
         lengths = isinstance(numbers, Tensor) and numbers.shape == (self._size,) and not numbers.is_floating_point()
         steps = numbers.long().diff() if lengths else Tensor()
@@ -143,7 +143,7 @@ class PackedNodes:
         return len(value) == self._size and value.dim() > 1 and lengths and int(numbers.max()) <= value.shape[1]
 
     def _register_beside(self, path: str, counts: RowCounts, total: int, name: str) -> None:
-        """Note what travels with a packed leaf: what counts it, what has as many rows, edges between its rows."""
+        """Register what belongs to a packed leaf: its counter, leaves with as many rows, edges between its rows."""
         self._note_counter(path, counts, name)
         for edges_path, edges in self._finder.edges(self._nodes.base(path), counts, total, self._values[name]):
             self._add(edges_path, PackedEdges(edges, path), name)
@@ -174,7 +174,7 @@ class PackedNodes:
                 self._add(path, Packed(counts, empty_like(self._nodes.found[path][1])), name)
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the tensors that may hold rows, by path; those inside a list of the user's hold one example each."""
+        """Yield the tensors that may contain rows, by path; tensors in a list of the user have one example each."""
         made = {one.keys for one in self.derived}
         within = tuple(f"{path}." for path in self._owned)
         for path, (place, value) in self._nodes.found.items():

@@ -1,4 +1,4 @@
-"""Find what counts the rows of packed leaves: a batch tells it in one of a few usual ways."""
+"""Find the leaf that counts the rows of a packed leaf, in one of the common formats."""
 
 import re
 from collections.abc import Container, Iterator, Sequence
@@ -19,20 +19,20 @@ EDGES = re.compile(r"edge", re.IGNORECASE)
 """Names of leaves with the numbers of two rows in each column."""
 
 BEGINNINGS = re.compile(r"offset|ptr|start", re.IGNORECASE)
-"""Names of leaves that tell where each example begins, but not where the last one ends."""
+"""Names of leaves with the first row of each example, without the end of the last example."""
 
 LONGEST = re.compile(r"max_?(seq)?_?len", re.IGNORECASE)
-"""Names of numbers that are those of the longest example."""
+"""Names of numbers that are the number of rows of the longest example."""
 
 
 @dataclass(frozen=True)
 class CountFinder:
-    """Finds what counts the rows of packed leaves.
+    """Finds the counters of packed leaves' rows.
 
     Attributes:
         found: The batch's nodes.
         size: Number of examples in the batch.
-        excluded: Paths of leaves that count nothing: the labels, the content of modalities.
+        excluded: Paths of leaves that are no counters: the labels, the content of modalities.
     """
 
     found: Found
@@ -41,11 +41,11 @@ class CountFinder:
     _known: dict[tuple[int, bool], list[tuple[str, RowCounts]]] = field(default_factory=dict, init=False)
 
     def of(self, path: str, given: str | None = None) -> list[RowCounts]:
-        """Return what counts the rows of a leaf: nothing, or one leaf or several that tell the same.
+        """Return the counters of a leaf's rows: none, one, or several with the same counts.
 
         Args:
             path: Path of the packed leaf.
-            given: Path of the leaf that the user says counts them; None without one.
+            given: Path of the counter that the user named; None if the user named none.
 
         Raises:
             ConfigurationError: Two leaves count them differently, or the given one does not count them.
@@ -65,7 +65,7 @@ class CountFinder:
         return own
 
     def _is_akin(self, path: str, counts: RowCounts) -> bool:
-        """Return whether the name of what counts has a word of a leaf's name: ``num_patches`` and ``patches``."""
+        """Return whether the names of a counter and of a leaf share a word, as ``num_patches`` and ``patches``."""
         return any(
             theirs.startswith(own) or theirs.endswith(own)
             for own in _words(path)
@@ -87,7 +87,7 @@ class CountFinder:
         return [counts for other, counts in self._counted(total) if other != path]
 
     def _counted(self, total: int, *, nested: bool = True) -> list[tuple[str, RowCounts]]:
-        """Return the leaves that count so many rows; many entries of a list have the same number of rows."""
+        """Return the leaves that count ``total`` rows; cached, because entries of a list often have as many rows."""
         key = (total, nested)
         if key not in self._known:
             usable = [path for path in self._whole if path not in self.excluded]
@@ -131,7 +131,7 @@ class CountFinder:
             yield Numbers(leaf.keys, self._sized())
 
     def _sized(self) -> tree.Keys | None:
-        """Return the keys of a leaf with one entry per example; no tensor in a list, which other batches may lack."""
+        """Return the keys of a leaf with one entry per example, but not of a tensor in a list (batches may lack it)."""
         for place, value in self.found.values():
             above = self.found[tree.path(place.keys[:-1])][1]
             listed = isinstance(above, list | tuple) and len(above) == self.size
@@ -141,7 +141,7 @@ class CountFinder:
         return None
 
     def _nested(self, leaf: "_WholeNumbers", total: int, *, told: bool) -> Iterator[RowCounts]:
-        """Yield a grid with several rows for each example, whose own rows another leaf counts."""
+        """Yield a grid with several rows per example, whose rows are counted by another leaf."""
         if leaf.length != self.size and leaf.total == total:
             own = [counts for path, counts in self._counted(leaf.length, nested=False) if path != leaf.path]
             yield from (CountLeaf(leaf.keys, counts) for counts in own[:1])
@@ -151,9 +151,9 @@ class CountFinder:
 
         Args:
             packed: Path of the packed leaf.
-            counts: What counts its rows.
+            counts: The counter of its rows.
             total: Number of its rows.
-            named: Paths of the leaves that the user named beside it. Others are edges only by their name.
+            named: Paths of further leaves that the user named. Other leaves count as edges only by their name.
         """
         batch = self.found[""][1]
         for path, (place, value) in self.found.items():
@@ -167,7 +167,7 @@ class CountFinder:
                 yield path, found
 
     def longest(self, longest: int) -> Iterator[Longest]:
-        """Yield the numbers that tell how many rows the longest example has, under a usual name."""
+        """Yield the numbers with a common name that equal the number of rows of the longest example."""
         for path, (place, value) in self.found.items():
             number = isinstance(value, int) or (isinstance(value, Tensor) and value.numel() == 1)
             if number and not place.inner and LONGEST.search(path) and int(value) == longest:
@@ -176,7 +176,7 @@ class CountFinder:
 
 @dataclass(frozen=True)
 class _WholeNumbers:
-    """A leaf of whole numbers, which may count the rows of others; what is asked of it often is computed once.
+    """A leaf of whole numbers, which may count the rows of other leaves; its properties are cached.
 
     Attributes:
         path: Its path.
@@ -190,19 +190,19 @@ class _WholeNumbers:
 
     @cached_property
     def length(self) -> int:
-        """K."""
+        """The length K."""
         return len(self.numbers)
 
     @cached_property
     def total(self) -> int | None:
-        """What counts, or the products of a small grid, add up to; None where they count nothing."""
+        """The sum of the counts, or of the products of a small grid; None if the numbers cannot be counts."""
         small = self.numbers.dim() == 1 or self.numbers.shape[1] <= 4
         counts = small and self.length > 0 and int(self.numbers.min()) >= 0
         return int(products(self.numbers).sum()) if counts else None
 
     @cached_property
     def ends(self) -> tuple[int, int] | None:
-        """The first and the last of ``(K,)`` numbers that do not fall; None for others."""
+        """The first and the last of ``(K,)`` non-decreasing numbers; None for other numbers."""
         if self.numbers.dim() > 1 or not self.length or bool((self.numbers.long().diff() < 0).any()):
             return None
         return int(self.numbers[0]), int(self.numbers[-1])
@@ -214,7 +214,7 @@ def _are_whole(numbers: Any) -> bool:
 
 
 def _words(path: str) -> set[str]:
-    """Return the words of a name, without numbers and without those that every counter has."""
+    """Return the words of a name, without numbers and without common words of counters."""
     return set(re.findall(r"[a-z]+", path.lower())) - {"num", "n", "of", "lengths", "length", "sizes", "size", "values"}
 
 

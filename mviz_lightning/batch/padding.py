@@ -1,4 +1,4 @@
-"""Padding: how examples of different shapes become one leaf, and which entries of it are real."""
+"""Padding: join examples of different shapes into one leaf, and find its real entries."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,15 +14,15 @@ from mviz_lightning.batch.rows import is_ragged, join_leaves
 from mviz_lightning.batch.schema import BatchSchema
 
 FEWEST_VOTES = 2
-"""Smallest number of examples that can tell that a mask is the other way round."""
+"""Smallest number of examples needed to read a mask in the opposite direction."""
 
 
 def collate(schema: BatchSchema, rows: Sequence[Example]) -> dict[str, Any]:
-    """Join examples to leaves.
+    """Join examples into leaves.
 
-    Examples of different shapes are padded to the largest one, once, so that they are the same in every chunk. The
-    padding is in front of the values if the modality's masks show that the user's own batches are padded in front, else
-    behind them.
+    Examples of different shapes are padded once to the largest shape, so that they are equal in every chunk. The
+    padding is on the left if the modality's masks show that the user's own batches are padded on the left, otherwise on
+    the right.
 
     Args:
         schema: The batch's schema.
@@ -43,15 +43,15 @@ def _collate_leaf(schema: BatchSchema, path: str, rows: Sequence[Example]) -> An
 
 
 def own_bounds(schema: BatchSchema, rows: Sequence[Example]) -> dict[str, Tensor]:
-    """Return where the examples' own entries are in leaves that :func:`collate` pads.
+    """Return the positions of the examples' own entries in leaves that :func:`collate` pads.
 
     Args:
         schema: The batch's schema.
         rows: The examples.
 
     Returns:
-        Path -> ``(N, D, 2)`` long: where the entries of each example start and stop along each of the D dimensions
-        behind the first. Leaves whose examples have one shape are absent.
+        Path -> ``(N, D, 2)`` long: start and stop of each example's entries along each of the D dimensions after the
+        first. Leaves whose examples all have one shape are not included.
     """
     columns = {path: [row[path] for row in rows] for path in schema.owners}
     stacked = {
@@ -65,7 +65,7 @@ def own_bounds(schema: BatchSchema, rows: Sequence[Example]) -> dict[str, Tensor
 
 
 def _arrays(column: Sequence[Any]) -> list[Tensor] | None:
-    """Return the arrays of examples that are kept one by one; None where they are no arrays."""
+    """Return the arrays of examples that are stored in lists; None if they are not arrays."""
     return as_tensors([entry for leaf in column for entry in leaf])
 
 
@@ -81,8 +81,8 @@ def within_bounds_of(bounds: Tensor, shape: Sequence[int]) -> Tensor:
     """Return ``(N, *shape)`` bool, True at the examples' own entries.
 
     Args:
-        bounds: ``(N, D, 2)`` where they start and stop along each dimension.
-        shape: The D sizes of the padded leaf behind its first.
+        bounds: ``(N, D, 2)`` their start and stop along each dimension.
+        shape: The D sizes of the padded leaf after its first.
     """
     inside = torch.ones(len(bounds), *shape, dtype=torch.bool)
     for axis, size in enumerate(shape):
@@ -106,7 +106,7 @@ def _padded_in_front(modality: Modality | None, rows: Sequence[Example]) -> bool
 
 
 def _pad_value(path: str, modality: Modality | None, rows: Sequence[Example]) -> float:
-    """Return the value with which the user's own batches are padded: the most frequent one at the mask's padding."""
+    """Return the value with which the user's own batches are padded: the most frequent value at the mask's padding."""
     if modality is None:
         return 0
     if path == modality.mask_leaf:
@@ -119,13 +119,13 @@ def _pad_value(path: str, modality: Modality | None, rows: Sequence[Example]) ->
 
 
 def _with_mask(modality: Modality, row: Example, path: str) -> Iterable[tuple[Tensor, Tensor]]:
-    """Yield a leaf's ``(P, D)`` entries with ``(P,)`` bool, True at real ones, if the mask has an entry for each."""
+    """Yield a leaf's ``(P, D)`` entries and ``(P,)`` bool, True at real entries, if the mask has one value for each."""
     real, leaf = modality.real_entries(row), row.get(path)
     if real is None or not isinstance(leaf, Tensor):
         return
     if real.dim() > 1 and real.shape == leaf.shape[: real.dim()]:
         yield leaf.reshape(real.numel(), -1), real.flatten()
-    elif real.dim() > 1 and real.shape[1:] == leaf.shape[leaf.dim() - real.dim() + 1 :]:  # pixels, below channels
+    elif real.dim() > 1 and real.shape[1:] == leaf.shape[leaf.dim() - real.dim() + 1 :]:  # pixels, after channels
         yield leaf.reshape(-1, real.numel()).T, real.flatten()
     elif leaf.dim() > 1 and (along := real_along(real, leaf.shape[1])) is not None:
         yield leaf.reshape(along.numel(), -1), along.flatten()
@@ -140,7 +140,7 @@ def real_along(real: Tensor | None, length: int) -> Tensor | None:
         length: Entries of an example.
 
     Returns:
-        ``(N, length)`` boolean; None without a mask, or where the mask has another length.
+        ``(N, length)`` boolean; None without a mask, or if the mask has another length.
     """
     if real is None or real.dim() < 2:
         return None
@@ -150,7 +150,7 @@ def real_along(real: Tensor | None, length: int) -> Tensor | None:
 
 
 def told_by_examples(schema: BatchSchema, rows: Sequence[Mapping[str, Any]]) -> BatchSchema:
-    """Return the schema with what examples show: how masks are read, and which tokens wrap blocks.
+    """Return the schema with what was learned from examples: the direction of masks, and the wrapper tokens.
 
     Args:
         schema: The batch's schema.
@@ -161,10 +161,10 @@ def told_by_examples(schema: BatchSchema, rows: Sequence[Mapping[str, Any]]) -> 
 
 
 def with_masks_read(schema: BatchSchema, rows: Sequence[Mapping[str, Any]]) -> BatchSchema:
-    """Return the schema with each ``mask`` read as the examples show: as a ``padding_mask`` where it is one.
+    """Return the schema with each ``mask`` replaced by a ``padding_mask`` if the examples show that it is one.
 
-    What stands at padding is constant in an example, and what stands at real entries is not. Where that decides
-    nothing, the mask is read as it was declared.
+    Within an example, values at padding are constant, and values at real entries vary. If this does not decide, the
+    mask is read as declared.
 
     Args:
         schema: The batch's schema.
@@ -183,7 +183,7 @@ def _read(modality: Modality, values: str, rows: Sequence[Mapping[str, Any]]) ->
 
 
 def _separates(modality: Modality, row: Mapping[str, Any], values: str) -> bool:
-    """Tell whether, in one example, the real entries vary and the padding does not; a single entry cannot vary."""
+    """Return whether, in one example, real entries vary and padding (of two or more entries) does not."""
     return any(
         _varies(found[real]) and (~real).sum() != 1 and not _varies(found[~real])
         for found, real in _with_mask(modality, row, values)
@@ -191,11 +191,11 @@ def _separates(modality: Modality, row: Mapping[str, Any], values: str) -> bool:
 
 
 def marks_padding(values: str, mask: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether a leaf is 0 (or True) just where another one is padded: where its entries are constant.
+    """Return whether a leaf is 0 (or True) exactly where another leaf is padded, that is, constant.
 
     Args:
         values: Path of the leaf that may be padded.
-        mask: Path of the leaf that may tell.
+        mask: Path of the leaf that may be its mask.
         rows: Some examples, each a path -> leaf with one entry.
     """
     ways = (Modality(values, mask=mask), Modality(values, padding_mask=mask))
@@ -215,7 +215,7 @@ def _varies(entries: Tensor) -> bool:
 
 
 def read_as_padding_masks(declared: Mapping[str, Modality], schema: BatchSchema) -> str:
-    """Return one line that names the masks that are read the other way round than declared; empty if none is.
+    """Return one line that names the masks that are read in the opposite direction than declared; empty if none is.
 
     Args:
         declared: Name -> modality as the user gave it.

@@ -1,4 +1,4 @@
-"""How nodes that are not packed hold their examples."""
+"""How nodes that are not packed store their examples."""
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -24,7 +24,7 @@ from mviz_lightning.batch.outline import Outline
 
 
 def holding_of(node: Any, outline: Outline) -> Holding:
-    """Return how a node that is not packed holds its examples."""
+    """Return how a node that is not packed stores its examples."""
     examples = outline.examples(node)
     if examples is not None:
         return WholeExamples(*_split_and_join(node, examples))
@@ -45,7 +45,7 @@ def _split_and_join(node: Any, examples: Sequence[Any]) -> tuple[Callable[[Any],
 
 
 def emptied(examples: Sequence[Any], inner: Collection[tree.Keys]) -> Any:
-    """Return a copy of the first example with values at all of some keys; these values take no memory."""
+    """Return a copy of the first example that has values at all given keys, with empty values at these keys."""
     whole = (one for one in examples if all(entry_of(one, keys) is not None for keys in inner))
     example = next(whole, examples[0])
     return tree.shell(tree.copied(example), {keys: empty_like(tree.get(example, keys)) for keys in inner})

@@ -1,4 +1,4 @@
-"""Labels of every position of an example: of the pixels of a map, or of the tokens of a text."""
+"""Labels of every position of an example: of the pixels of a map or of the tokens of a text."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 
 IGNORED = -100
-"""Label of a position without one."""
+"""Label of a position without a label: the default ``ignore_index`` of PyTorch's losses."""
 
 
 @dataclass(frozen=True)
 class PositionLabels:
-    """Labels of all positions of some examples, in the smallest type that holds them.
+    """Labels of all positions of some examples, in the smallest integer type for them.
 
     Attributes:
         labels: ``(N, L)`` classes or values of the L positions, or ``(N, L, C)`` labels; -100, or NaN in values, marks
             a position without a label.
         lattice: Sizes of the axes of positions: ``(H, W)`` or ``(T,)``.
         outputs: Number of outputs of a position, C.
-        carrier: Column of the modality whose example a row's positions belong to, such as the text of its tokens; None
-            where the same positions exist in every example.
+        carrier: Column of the modality that determines a row's positions, such as the text for tokens; None if the same
+            positions exist in every example.
     """
 
     labels: Tensor
@@ -34,7 +34,7 @@ class PositionLabels:
         return len(self.labels)
 
     def part(self, examples: Tensor) -> "PositionLabels":
-        """Return those of some examples."""
+        """Return the labels of some examples."""
         return replace(self, labels=self.labels[examples])
 
     @property
@@ -66,17 +66,18 @@ class PositionLabels:
 
 
 def compact(classes: Tensor, outputs: int) -> Tensor:
-    """Return whole labels of up to ``outputs`` classes in the smallest type that holds them and -100."""
+    """Return class labels in the smallest integer type that can represent ``outputs`` classes and -100."""
     limit = max(2, outputs) - 1
     kinds = (torch.int8, torch.int16, torch.int32)
     return classes.to(next(kind for kind in kinds if limit <= torch.iinfo(kind).max))
 
 
 def example_labels(found: PositionLabels, task: Any) -> Tensor:
-    """Return ``(N, ...)``: one label of each example, by which examples are drawn, chosen and explained.
+    """Return ``(N, ...)``: one label of each example, with which examples are drawn, chosen and explained.
 
-    Of classes it is the most frequent one in the example, apart from the most frequent of all examples where it has
-    another: background tells little. Of values it is their mean. -100, or NaN in a regression, without any label.
+    For classes, it is the most frequent class of the example, except the most frequent class of all examples (often
+    background) if the example has another. For values, it is their mean. Without any label, it is -100, or NaN in a
+    regression.
     """
     known = found.known()
     if task == "regression":
@@ -88,7 +89,7 @@ def example_labels(found: PositionLabels, task: Any) -> Tensor:
 
 
 def class_counts(found: PositionLabels, task: Any) -> Tensor:
-    """Return ``(N, K)`` long: in how many labelled positions of each example each class, or label, stands."""
+    """Return ``(N, K)`` long: the number of positions of each example with each class or label."""
     count: Callable[[Tensor], Tensor] = _on if task == "multilabel" else partial(_classes, outputs=found.outputs)
     return torch.stack([count(one) for one in found.labels])
 
@@ -110,7 +111,7 @@ def _chosen(counts: Tensor) -> Tensor:
 
 
 def _labels_of(counts: Tensor, known: Tensor) -> Tensor:
-    """Return ``(N, K)`` labels of an example: those that stand at half of its positions, and its most frequent one."""
+    """Return ``(N, K)`` labels of each example: labels at half of its positions or more, and the most frequent one."""
     most = torch.nn.functional.one_hot(counts.argmax(1), counts.shape[1]).bool() & (counts > 0)
     on = (2 * counts >= known.unsqueeze(1)) | most
     return on.long().where(known.unsqueeze(1) > 0, IGNORED)

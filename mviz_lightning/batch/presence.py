@@ -1,4 +1,4 @@
-"""Which examples of a batch have which modalities, and what a batch looks like that lacks one."""
+"""Which examples of a batch have which modalities, and where a batch lacks one."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
@@ -21,12 +21,12 @@ from mviz_lightning.batch.schema import BatchSchema
 
 @dataclass(frozen=True)
 class Gap:
-    """Where a batch ends on the way to a leaf of a modality that it lacks.
+    """The position at which the path to a leaf of a missing modality ends.
 
     Attributes:
         path: Path of the leaf, as the user gave it.
-        at: Path of the node that is None, or of the one that would be the next.
-        missing: Whether the key of that node is missing; otherwise the node is None.
+        at: Path of the node that is None, or of the missing node.
+        missing: Whether the node's key is missing; otherwise the node is None.
     """
 
     path: str
@@ -35,7 +35,7 @@ class Gap:
 
 
 def nodes_of(batch: Any, modalities: Mapping[str, Modality]) -> dict[str, Any]:
-    """Return path -> node for every node of a batch; those inside of listed examples where that leads to more paths."""
+    """Return path -> node for every node of a batch, inside listed examples too if that finds more paths."""
     paths = {path.partition("[")[0] for modality in modalities.values() for path in modality.leaves}
     found: dict[str, Any] = {}
     for by_example in (False, True):
@@ -47,7 +47,7 @@ def nodes_of(batch: Any, modalities: Mapping[str, Modality]) -> dict[str, Any]:
 
 
 def gaps_of(modalities: Mapping[str, Modality], nodes: Mapping[str, Any]) -> dict[str, list[Gap]]:
-    """Return the modalities that a whole batch lacks, each with where: a node is None, or a key is missing.
+    """Return the modalities that a whole batch lacks, each with its gaps: a node is None, or a key is missing.
 
     Args:
         modalities: Name -> modality.
@@ -59,7 +59,7 @@ def gaps_of(modalities: Mapping[str, Modality], nodes: Mapping[str, Any]) -> dic
 
 
 def _gap(path: str, nodes: Mapping[str, Any]) -> Gap | None:
-    place = path if path in nodes else path.partition("[")[0]  # perhaps a part of each example's array
+    place = path if path in nodes else path.partition("[")[0]  # may be a part of each example's array
     if place in nodes:
         return None if nodes[place] is not None else Gap(path, place, missing=False)
     above = next(start for start in _starts(place) if start in nodes)
@@ -77,7 +77,7 @@ def _starts(path: str) -> Iterator[str]:
 
 
 def counted(modalities: Mapping[str, Modality], nodes: Mapping[str, Any], target: str | None = None) -> int:
-    """Return the number of examples of a batch that lacks modalities; 0 where nothing tells.
+    """Return the number of examples of a batch that lacks modalities; 0 if unknown.
 
     Args:
         modalities: Name -> modality.
@@ -92,7 +92,7 @@ def counted(modalities: Mapping[str, Modality], nodes: Mapping[str, Any], target
 
 
 def present_in_nodes(modalities: Mapping[str, Modality], nodes: Mapping[str, Any], count: int) -> Tensor:
-    """Return ``(B, M)`` bool, True where an example has a modality, of a batch whose schema is not known.
+    """Return ``(B, M)`` bool, True where an example has a modality, for a batch without a schema.
 
     Args:
         modalities: Name -> modality.
@@ -118,13 +118,13 @@ def _present_in(modality: Modality, nodes: Mapping[str, Any], count: int) -> Ten
 def present_examples(schema: BatchSchema, leaves: Mapping[str, Any]) -> Tensor:
     """Return ``(B, M)`` bool, True where an example has a modality.
 
-    It lacks one whose presence leaf is 0, of which an entry is None, all of whose values are NaN, which is an empty
-    sequence, or all of which is padding. What stands at padding is constant, so that a mask of 0 says nothing of an
-    example whose values vary: that mask is perhaps the other way round.
+    An example lacks a modality if its presence leaf is 0, an entry is None, all values are NaN, it is an empty
+    sequence, or all of it is padding. Values at padding are constant. So a mask of 0 does not count for an example
+    whose values vary: the mask may have the opposite direction.
 
     Args:
         schema: The batch's schema.
-        leaves: Path -> leaf. Of a modality whose leaves are not all there, no example counts as present.
+        leaves: Path -> leaf. If leaves of a modality are missing, all examples lack it.
     """
     count = schema.size(leaves)
     columns = [_column(schema, name, leaves, count) for name in schema.names]
@@ -144,12 +144,12 @@ def _column(schema: BatchSchema, name: str, leaves: Mapping[str, Any], count: in
 
 
 def _is_below(path: str, tops: Iterable[str]) -> bool:
-    """Return whether a path is one of some others, or below one."""
+    """Return whether a path is one of the given paths, or below one."""
     return any(path == top or path.startswith(f"{top}.") for top in tops)
 
 
 def _present(modality: Modality, held: Mapping[str, Any], count: int) -> Tensor:
-    """Return ``(B,)`` bool of one modality, of which ``held`` are the leaves."""
+    """Return ``(B,)`` bool for one modality with the leaves ``held``."""
     content = [path for path in held if _is_below(path, [modality.values])]
     everything = torch.ones(count, dtype=torch.bool)
     whole = reduce(torch.logical_and, (~_is_none(leaf) for leaf in held.values()), everything)
@@ -169,7 +169,7 @@ def _is_none(leaf: Any) -> Tensor:
 
 
 def _has_content(leaf: Any) -> Tensor:
-    """Return ``(B,)`` bool, False where an example's entry is empty, or nothing but NaN."""
+    """Return ``(B,)`` bool, False where an example's entry is empty or only NaN."""
     array = as_tensor(leaf)
     if isinstance(array, Tensor):
         return _has_values(array)
@@ -195,12 +195,12 @@ def _has_values(leaf: Tensor) -> Tensor:
 
 
 def _flat(leaf: Tensor) -> Tensor:
-    """Return ``(B, P)`` of a leaf ``(B, ...)``, which may hold no example."""
+    """Return a leaf ``(B, ...)`` as ``(B, P)``; B may be 0."""
     return leaf.flatten(1) if leaf.dim() > 1 else leaf.unsqueeze(1)
 
 
 def _is_filled(entry: Any) -> bool:
-    """Return whether the entry of one example holds anything but NaN."""
+    """Return whether the entry of one example contains anything but NaN."""
     if isinstance(entry, Tensor | np.ndarray | np.number):
         value = as_tensor(entry)
         return not isinstance(value, Tensor) or (value.numel() > 0 and not bool(value.isnan().all()))
@@ -218,7 +218,7 @@ def _is_flagged(leaf: Any) -> Tensor:
 
 
 def _is_not_all_padding(modality: Modality, held: Mapping[str, Any], content: Sequence[str], known: Tensor) -> Tensor:
-    """Return ``(B,)`` bool, False where a modality's mask tells that all of an example is padding."""
+    """Return ``(B,)`` bool, False where all of an example is padding according to the modality's mask."""
     real = modality.real_entries(held)
     if real is None or not real.dim():
         return known
@@ -231,7 +231,7 @@ def _is_not_all_padding(modality: Modality, held: Mapping[str, Any], content: Se
 
 
 def _varies(leaf: Any, examples: Tensor) -> Tensor:
-    """Return ``(B,)`` bool, True at those of some examples ``(B,)`` bool whose values are not all the same."""
+    """Return ``(B,)`` bool, True at the given examples ``(B,)`` bool whose values are not all equal."""
     found = torch.zeros(len(examples), dtype=torch.bool)
     if isinstance(leaf, Tensor) and leaf.numel():
         some = leaf.detach()[examples.to(leaf.device)]

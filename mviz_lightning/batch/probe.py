@@ -23,7 +23,7 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.errors.deprecations import renamed_attributes
 
 NO_GROUPS = torch.empty(0, 0, dtype=torch.long)
-"""The groups of examples that are not recombined."""
+"""Empty groups, for probes whose examples are not recombined."""
 
 
 @renamed_attributes(units="segments", layout="schema")
@@ -35,17 +35,17 @@ class Probe:
         schema: The batch's schema.
         leaves: Path -> leaf with N examples, on the CPU: an ``(N, ...)`` tensor or a list of N entries.
         groups: ``(G, g)`` long: G groups of g examples; examples are recombined within their group.
-        segments: Modality -> the segments that queries may mask.
-        label_names: All labels of the validation set in sorted order, where they are strings.
-        labels: ``(N, ...)`` labels where they are no leaf of the batch as it is, ``batch["y"] - 1`` for example, or as
-            they are read; None before that, then the target's leaf counts.
-        bounds: Path of a leaf that was padded, since its examples have different shapes -> ``(N, D, 2)`` long: where
-            each example's own entries start and stop along each dimension but the first. They hold the padding of the
-            user's own batch, if it has any: lists of arrays and packed rows have none, and get none.
-        own_shapes: Whether batches of rows are cut to these bounds, so that the model never sees an example padded
-            further than the user's own batch padded it. All rows of a batch must then have the same shapes.
-        by_position: Labels of every position, where outputs have positions; ``labels`` then holds one of each example.
-        prompt_ends: ``(N,)`` long: how many tokens each prompt has, of texts with answers; None of others.
+        segments: Modality -> the segments that may be masked.
+        label_names: All labels of the validation set in sorted order, if they are strings.
+        labels: ``(N, ...)`` labels in standard form, or computed from the batch, for example ``batch["y"] - 1``; None
+            if the target's leaf is used unchanged.
+        bounds: Path of a leaf that was padded because its examples have different shapes -> ``(N, D, 2)`` long: start
+            and stop of each example's own entries along each dimension but the first. These include padding of the
+            user's own batch. Lists of arrays and packed rows have no such padding.
+        own_shapes: Whether batches of rows are cut to these bounds, so that examples are never padded more than in the
+            user's own batch. All rows of a batch must then have the same shapes.
+        by_position: Labels of every position, if outputs have positions; ``labels`` then has one label per example.
+        prompt_ends: ``(N,)`` long: number of tokens of each prompt, for texts with answers; None for other texts.
     """
 
     schema: BatchSchema
@@ -61,12 +61,12 @@ class Probe:
 
     @property
     def size(self) -> int:
-        """Number of examples, N; those in no group belong to the reference set only."""
+        """Number of examples, N; examples without a group belong only to the reference set."""
         return self.schema.size(self.leaves)
 
     @property
     def target(self) -> Tensor | None:
-        """``(N, ...)`` labels; None without a target, or if the target holds neither numbers nor strings."""
+        """``(N, ...)`` labels; None without a target, or if the target has neither numbers nor strings."""
         if self.labels is not None or self.schema.target is None:
             return self.labels
         return as_labels(self.leaves[self.schema.target], self.label_names)
@@ -90,11 +90,11 @@ class Probe:
         """Return a batch of recombined and masked rows, in the user's own structure.
 
         Args:
-            sources: ``(R, M)`` the example that each modality of each row is taken from.
+            sources: ``(R, M)`` the example from which each modality of each row is taken.
             masks: Modality -> ``(R, S)`` bool, True where a segment stays.
             device: Device of the batch's tensors.
-            needed: Paths of the leaves whose values matter; all by default. Other tensors repeat their first example,
-                which takes no memory.
+            needed: Paths of the leaves whose values are used; all by default. Other tensors repeat their first example
+                without memory.
         """
         leaves = self.schema.take(self.leaves, sources, needed)
         for path in self.schema.owners.keys() - leaves.keys():
@@ -110,15 +110,15 @@ class Probe:
             leaves, bounds = leaves | spliced, bounds | dict.fromkeys(spliced, own)
         for path in self.padded if self.own_shapes else ():
             column = sources[:, self.schema.owners[path]]
-            # Leaves whose values do not matter may come from rows of several shapes.
+            # Leaves whose values are not used may come from rows of several shapes.
             leaves[path] = self.cut(path, leaves[path], column if needed is None or path in needed else column[:1])
         return self.schema.build(leaves, device, bounds)
 
     def tokens(self, sources: Tensor, masks: Mapping[str, Tensor]) -> tuple[TokenPlaces, dict[str, Tensor]]:
-        """Return where the tokens of rebuilt rows come from, and ``(R, T)`` of each leaf by token, masked.
+        """Return the sources of the tokens of rebuilt rows, and each per-token leaf ``(R, T)``, masked.
 
         Raises:
-            ValueError: The texts hold no placeholders.
+            ValueError: The texts have no placeholders.
         """
         if self.splicer is None:
             raise ValueError("only texts with placeholders are rebuilt")
@@ -131,7 +131,7 @@ class Probe:
 
     @cached_property
     def splicer(self) -> Splicer | None:
-        """Rebuilds texts that hold placeholders of other modalities; None where none does."""
+        """Rebuilds texts with placeholders of other modalities; None if there are no such texts."""
         interleaving = self.schema.interleaving
         if interleaving is None:
             return None
@@ -139,7 +139,7 @@ class Probe:
         return Splicer(interleaving, self.schema.names, texts)
 
     def maskable(self, name: str) -> Tensor | None:
-        """Return ``(N, T)`` bool, True at the tokens of a text with placeholders that may be masked; None of others."""
+        """Return ``(N, T)`` bool, True at maskable tokens of a text with placeholders; None for other modalities."""
         if self.splicer is None or name != self.splicer.interleaving.text:
             return None
         found = self.splicer.interleaving
@@ -147,19 +147,19 @@ class Probe:
 
     @cached_property
     def kinds(self) -> Tensor:
-        """``(N,)`` long: examples with the same number can be recombined; their texts have as many blocks of items."""
+        """``(N,)`` long: examples with equal numbers can be recombined; their texts have as many blocks of items."""
         counts = [()] * self.size if self.splicer is None else self.splicer.counts
         numbers = {kind: number for number, kind in enumerate(dict.fromkeys(counts))}
         return torch.tensor([numbers[kind] for kind in counts], dtype=torch.long)
 
     @cached_property
     def padded(self) -> Mapping[str, Tensor]:
-        """The bounds of the leaves that a model sees padded."""
+        """The bounds of the leaves that are padded in the model's batches."""
         return {path: found for path, found in self.bounds.items() if self.schema.padded(path)}
 
     @cached_property
     def shape_numbers(self) -> Tensor:
-        """``(N, M)`` long: examples with the same number have leaves of the same shapes in this modality."""
+        """``(N, M)`` long: examples with equal numbers have leaves of the same shapes in this modality."""
         columns = [torch.zeros(self.size, 1, dtype=torch.long) for _ in self.schema.names]
         for path, bounds in self.padded.items():
             owner = self.schema.owners[path]
@@ -167,7 +167,7 @@ class Probe:
         return torch.stack([torch.unique(column, dim=0, return_inverse=True)[1] for column in columns], 1)
 
     def shapes_of(self, sources: Tensor) -> Tensor:
-        """Return ``(R, M)`` long: the number of the shape of each modality of each row; 0 where all are padded."""
+        """Return ``(R, M)`` long: the shape number of each modality of each row; 0 if all are padded."""
         return self.shape_numbers.gather(0, sources) if self.own_shapes else torch.zeros_like(sources)
 
     def cut(self, path: str, rows: Any, sources: Tensor) -> Any:
@@ -196,7 +196,7 @@ class Probe:
         return cut.contiguous() if isinstance(cut, Tensor) else cut.copy()
 
     def restore(self, path: str, rows: Tensor, sources: Tensor) -> Tensor:
-        """Return rows that :meth:`cut` made shorter in the shape of the padded leaf again, with 0 at the padding."""
+        """Return rows that :meth:`cut` shortened in the shape of the padded leaf, with 0 at the padding."""
         if path not in self.padded or not self.own_shapes:
             return rows
         whole = rows.new_zeros(len(rows), *self.leaves[path].shape[1:])
@@ -213,14 +213,14 @@ class Probe:
         return self.leaves.keys() == other.leaves.keys() and all(one is two or _equal(one, two) for one, two in pairs)
 
     def own_entries(self, path: str) -> Tensor | None:
-        """Return ``(N, ...)`` bool, False where a leaf was padded to make all examples equal; None where none was."""
+        """Return ``(N, ...)`` bool, False where a leaf was padded to one shape; None if it was not padded."""
         return within_bounds_of(self.bounds[path], self.leaves[path].shape[1:]) if path in self.bounds else None
 
     def real_entries(self, name: str) -> Tensor | None:
         """Return ``(N, ...)`` bool, True at the real entries of a modality, False at padding.
 
-        The modality's mask tells; without one, the padding of the user's own batches is not known and counts as real.
-        None where nothing is known to be padded.
+        Padding is read from the modality's mask. Without a mask, padding of the user's own batches is unknown and
+        counts as real. None if nothing is known to be padded.
         """
         real = self.schema.modalities[name].real_entries(self.leaves)
         return self.own_entries(self.schema.values[name][0]) if real is None else real
@@ -235,7 +235,7 @@ def as_labels(leaf: Any, names: Sequence[str] = ()) -> Tensor | None:
 
     Args:
         leaf: The target's leaf.
-        names: All strings that occur, in the order of their classes; by default the leaf's own, sorted.
+        names: All strings that occur, in the order of their classes; by default the leaf's own strings, sorted.
     """
     if isinstance(leaf, Tensor):
         return leaf
@@ -257,7 +257,7 @@ def strings_of(leaf: Any) -> list[str] | None:
 
 
 def fingerprint(leaves: Mapping[str, Any]) -> str:
-    """Return a digest of examples; it shows whether a probe that is drawn again is the same."""
+    """Return a digest of examples; equal digests show that a probe that is drawn again is the same."""
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(leaves):
         digest.update(path.encode())
@@ -270,7 +270,7 @@ def known_target(probe: Probe) -> Tensor | None:
     """Return ``(N, ...)`` labels; None without a target.
 
     Raises:
-        ConfigurationError: The target holds no numbers.
+        ConfigurationError: The target has neither numbers nor strings.
     """
     target = probe.target
     if target is None and probe.schema.target is not None:
@@ -294,5 +294,5 @@ def _bytes_of(value: str | float) -> int:
 
 
 def _is_plain(leaf: Any) -> bool:
-    # Exactly these types: loading a checkpoint refuses their subclasses, NumPy's scalars among them.
+    # Exactly these types: loading a checkpoint fails for subclasses, including NumPy's scalars.
     return type(leaf) is Tensor or (isinstance(leaf, list) and all(type(x) in (str, int, float) for x in leaf))

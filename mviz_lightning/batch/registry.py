@@ -1,4 +1,4 @@
-"""Types of batch objects: how an object is split into its parts or its examples, and put together again."""
+"""Types of batch objects: how an object is split into its parts or its examples, and rebuilt."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,15 +9,15 @@ from typing import Any, TypeAlias
 from mviz_lightning.errors import ConfigurationError, describe_error
 
 BatchType: TypeAlias = type | str | Callable[[Any], bool]
-"""A class, the dotted name of a class, or a function that tells whether a value is meant."""
+"""A class, the dotted name of a class, or a function that returns whether a value is of the type."""
 
 
 @dataclass(frozen=True)
 class ClassTest:
-    """A function value -> bool that looks at the value's class alone, so that each class is tested once.
+    """A function value -> bool that depends only on the value's class, so that each class is tested once.
 
     Attributes:
-        test: A function from the class to whether its values are meant.
+        test: A function class -> bool: whether its values are of the type.
     """
 
     test: Callable[[type], bool]
@@ -29,7 +29,7 @@ class ClassTest:
 
 @dataclass(frozen=True)
 class Registration:
-    """What :func:`register` was given.
+    """The arguments of one call of :func:`register`.
 
     Attributes:
         meant: The class, its dotted name, or a function value -> bool.
@@ -58,7 +58,7 @@ class Registration:
         return parts
 
     def decide(self, cls: type) -> bool | None:
-        """Return whether values of a class are meant; None if that depends on the value."""
+        """Return whether values of a class are of the type; None if that depends on the value."""
         if isinstance(self.meant, str):
             return any(_is_called(self.meant, base) for base in cls.__mro__)
         if isinstance(self.meant, type):
@@ -66,7 +66,7 @@ class Registration:
         return self.meant.test(cls) if isinstance(self.meant, ClassTest) else None
 
     def accepts(self, value: Any) -> bool:
-        """Return whether a value is meant whose class may be.
+        """Return whether a value of a possible class is of the type.
 
         Raises:
             ConfigurationError: The user's function fails.
@@ -93,26 +93,27 @@ def register(
     *,
     examples: bool = False,
 ) -> None:
-    """Make the monitor read a type of batch object.
+    """Register a type of batch object, so that the monitor can read it.
 
-    An object is read in two ways, each with a registration of its own:
+    An object can be read in two ways, each with its own registration:
 
-    - **named parts**: the parts are tensors, lists or further containers; paths lead to them, ``"points.xyz"``. This
-      is for objects whose parts already hold one entry per example.
-    - **examples** (``examples=True``): the object holds several examples in a form of its own, a batch of graphs or of
-      point clouds, and can be taken apart into single ones.
+    - **named parts**: the parts are tensors, lists or further containers, with paths such as ``"points.xyz"``. Use this
+      for objects whose parts have one entry per example.
+    - **examples** (``examples=True``): the object has several examples in its own format, for example a batch of graphs
+      or of point clouds, and can be split into single examples.
 
-    Of several registrations of one object, the newest counts; the same type registered again replaces its older one.
+    If several registrations fit an object, the newest is used. Registering a type again replaces the older
+    registration.
 
     Args:
         type: The class of the objects; its dotted name, ``"package.module.Class"``, for which nothing is imported; or a
-            function from any value to whether it is meant. Subclasses are meant too. A function is called for every
-            node of every batch, so it must be quick.
+            function that returns for any value whether it is of the type. Subclasses are included. A function is called
+            for every node of every batch, so it must be fast.
         split: A function of an object. It returns a dict from names to parts, or with ``examples=True`` the list of its
-            examples. It leaves the object as it is.
+            examples. It must not change the object.
         join: A function of an object and new parts: a dict with the names of ``split``, or with ``examples=True`` a
-            list of any number of examples. It returns a new object with these parts, with all else as in the old one,
-            which stays as it is.
+            list of any number of examples. It returns a new object with these parts and otherwise equal to the old one,
+            which it must not change.
         examples: Whether the object is split into examples.
 
     Raises:
@@ -153,12 +154,12 @@ _SIGNATURES = {"split": "def split(value): ...", "join": "def join(value, parts)
 
 
 def container_of(node: Any) -> Registration | None:
-    """Return how a node is split into named parts; None if it is of no registered type."""
+    """Return how a node is split into named parts; None if its type is not registered."""
     return _find(node, examples=False)
 
 
 def examples_of(node: Any) -> Registration | None:
-    """Return how a node is split into examples; None if it is of no registered type."""
+    """Return how a node is split into examples; None if its type is not registered."""
     return _find(node, examples=True)
 
 
@@ -171,9 +172,9 @@ def _find(node: Any, *, examples: bool) -> Registration | None:
 
 @lru_cache(maxsize=4096)
 def _candidates(cls: type, examples: bool) -> tuple[Registration, ...]:  # noqa: FBT001 - an lru_cache's own key
-    """Return the registrations that may be meant by values of a class: those that depend on the value, and a last one.
+    """Return the registrations that may fit values of a class: those that depend on the value, then one that fits.
 
-    This is asked at every node of every batch; for tensors, dicts and lists it is empty, and cached.
+    It is called at every node of every batch; for tensors, dicts and lists the cached result is empty.
     """
     found: list[Registration] = []
     for registration in _registrations:
@@ -195,7 +196,7 @@ def _require_type(given: Any) -> None:
 
 
 def _is_called(name: str, cls: type) -> bool:
-    """Return whether a class has a dotted name: where it is defined, or where a package that is loaded shows it."""
+    """Return whether a class has this dotted name: of its definition, or in a loaded package that exports it."""
     if name == f"{cls.__module__}.{cls.__qualname__}":
         return True
     module, _, attribute = name.rpartition(".")

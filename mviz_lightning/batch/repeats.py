@@ -1,4 +1,4 @@
-"""Examples, or entries of one modality, that occur more than once."""
+"""Repeated examples, and repeated entries of one modality."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,16 +12,16 @@ from mviz_lightning.batch.schema import BatchSchema
 
 
 def first_occurrences(schema: BatchSchema, rows: Sequence[Example], labels: Iterable[str]) -> list[int]:
-    """Return the indices of the examples that repeat no earlier one, as a sampler with replacement makes them.
+    """Return the indices of the examples that do not repeat an earlier one; samplers with replacement repeat examples.
 
-    An example repeats another if their modalities and labels are equal, and if a modality identifies examples: equal
-    entries of it are only found in examples that are equal as a whole. Where no modality does, as in tables of a few
-    discrete columns, different examples can be equal, and all stay.
+    An example repeats another if their modalities and labels are equal, and if one modality identifies examples: its
+    entries are equal only in examples that are equal as a whole. If no modality does (tables of a few discrete
+    columns), different examples may be equal, and all are kept.
 
     Args:
         schema: The batch's schema.
         rows: The examples.
-        labels: Paths of the leaves that the labels are made from.
+        labels: Paths of the leaves from which the labels are made.
     """
     owned = [path for paths in schema.values.values() for path in paths]
     whole = _digests(rows, {*owned, *labels})

@@ -24,12 +24,12 @@ def priority(seed: int, position: int) -> int:
 class Reservoir:
     """The ``capacity`` examples with the lowest priorities among all examples added so far.
 
-    An example's priority depends on its position alone, so one process and several keep the same examples.
+    An example's priority depends only on its position, so one process and several keep the same examples.
 
     Attributes:
         capacity: Number of examples to keep.
         seed: Seed of the priorities.
-        pinned: Positions of further examples that are kept, whatever their priority.
+        pinned: Positions of further examples that are kept at any priority.
     """
 
     capacity: int
@@ -40,7 +40,7 @@ class Reservoir:
     _rows: dict[int, Example] = field(default_factory=dict)
 
     def add(self, schema: BatchSchema, leaves: Mapping[str, Any], positions: Sequence[int | None]) -> None:
-        """Add the examples of a batch; those that are kept are copied to the CPU.
+        """Add the examples of a batch; kept examples are copied to the CPU.
 
         Args:
             schema: The batch's schema.
@@ -72,11 +72,11 @@ class Reservoir:
             del self._rows[heapq.heappop(self._heap)[1]]
 
     def positions(self) -> list[int]:
-        """Return the positions of the kept examples in ascending order, without those that are only pinned."""
+        """Return the positions of the kept examples in ascending order, without examples that are only pinned."""
         return sorted(self._rows)
 
     def rows(self, positions: Sequence[int]) -> dict[int, Example]:
-        """Return position -> example for those of the given positions that are kept or pinned."""
+        """Return position -> example for the given positions that are kept or pinned."""
         kept = self._pins | self._rows
         return {position: kept[position] for position in positions if position in kept}
 

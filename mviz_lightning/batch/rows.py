@@ -1,6 +1,6 @@
-"""Leaves of a batch, which hold one entry per example: tensors, packed sequences, arrays, lists of anything.
+"""Leaves of a batch, with one entry per example: tensors, packed sequences, arrays, lists of anything.
 
-Recombination needs three operations for every type of leaf: count its examples, take some of them, join several leaves.
+Recombination needs three operations for every type of leaf: count its examples, select examples, join leaves.
 """
 
 import copy
@@ -21,12 +21,12 @@ from mviz_lightning.batch.arrays import as_tensor
 from mviz_lightning.errors import NotMeasurableError
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-"""Where an object lies in memory, as its text tells; it differs from run to run."""
+"""Memory address in an object's text, which differs from run to run."""
 
 
 @singledispatch
 def example_count(leaf: Any) -> int | None:
-    """Return the number of examples in a leaf; None for a value that does not hold one entry per example."""
+    """Return the number of examples in a leaf; None for a value that does not have one entry per example."""
     return None
 
 
@@ -42,7 +42,7 @@ def _(leaf: np.ndarray) -> int | None:
 
 @example_count.register
 def _(leaf: PackedSequence) -> int | None:
-    # Its own length is the number of its fields; the first time step holds every example.
+    # ``len`` counts its fields; the first time step contains every example.
     return int(leaf.batch_sizes[0])
 
 
@@ -92,18 +92,18 @@ def _(leaf: tuple, index: Tensor) -> tuple[Any, ...]:  # type: ignore[type-arg]
 
 
 def _copied(entry: Any) -> Any:
-    # A deep copy of a view would copy all of the tensor that it is a view of.
+    # A deep copy of a view would copy the whole base tensor.
     return entry.clone() if isinstance(entry, Tensor) else copy.deepcopy(entry)
 
 
 def kept_copy(leaf: Any, index: Tensor) -> Any:
-    """Return a copy of some examples to keep for the whole training: plain tensors on the CPU.
+    """Return a copy of some examples for the whole training: plain tensors on the CPU.
 
     Args:
         leaf: A leaf of the user's own batch.
         index: ``(R,)`` long, the examples.
     """
-    # Outside inference mode: PyTorch cannot derive through tensors made in it.
+    # Outside inference mode, because inference tensors have no gradients.
     with torch.inference_mode(False), torch.no_grad():
         return to_device(take_examples(plain_tensors(leaf), index), "cpu")
 
@@ -111,8 +111,8 @@ def kept_copy(leaf: Any, index: Tensor) -> Any:
 def plain_tensors(value: Any) -> Any:
     """Return a value in which every tensor is exactly a ``torch.Tensor``; the data are shared.
 
-    A subclass (MONAI's ``MetaTensor``, torchvision's ``Image``) carries metadata of one batch, which is wrong for
-    recombined rows. It runs its own code in every operation, and ``torch.load(weights_only=True)`` refuses it.
+    A subclass (MONAI's ``MetaTensor``, torchvision's ``Image``) has metadata of one batch, which are wrong for
+    recombined rows. It runs its own code in every operation, and ``torch.load(weights_only=True)`` fails for it.
     """
     special = {keys: made for keys, node in tree.nodes(value) if (made := _plain_node(node)) is not node}
     return tree.replace(value, special)
@@ -122,7 +122,7 @@ def _plain_node(node: Any) -> Any:
     if isinstance(node, PackedSequence):
         data = _plain_node(node.data)
         return node if data is node.data else PackedSequence(data, *node[1:])
-    # A wrapper subclass (a jagged or a sharded tensor) has no data of its own.
+    # A wrapper subclass (a jagged or a sharded tensor) has no own data.
     if not isinstance(node, Tensor) or type(node) is Tensor or is_traceable_wrapper_subclass(node):
         return node
     return node.as_subclass(Tensor)
@@ -134,7 +134,7 @@ def join_leaves(leaves: Sequence[Any], pad_value: float = 0, *, in_front: bool =
     Args:
         leaves: At least one leaf.
         pad_value: The value of the padding.
-        in_front: Whether the padding of the second dimension (time) is in front of the values; by default it is behind.
+        in_front: Whether the second dimension (time) is padded on the left; by default it is padded on the right.
 
     Raises:
         NotMeasurableError: Tensors differ in their number of dimensions.
@@ -152,7 +152,7 @@ def join_leaves(leaves: Sequence[Any], pad_value: float = 0, *, in_front: bool =
 
 
 def is_ragged(leaves: Sequence[Any]) -> bool:
-    """Return whether joining the leaves pads them: whether they are tensors of different shapes."""
+    """Return whether joining the leaves pads them, because they are arrays of different shapes."""
     return isinstance(leaves[0], Tensor | np.ndarray) and len({leaf.shape[1:] for leaf in leaves}) > 1
 
 
@@ -169,7 +169,7 @@ def to_device(leaf: Any, device: torch.device | str) -> Any:
 
 
 def leaf_bytes(leaf: Any) -> Iterator[bytes | memoryview]:
-    """Yield the content of a leaf as bytes, for a digest; those of a tensor on the CPU are no copy."""
+    """Yield the content of a leaf as bytes, for a digest; a tensor on the CPU is not copied."""
     leaf = as_tensor(leaf)
     if isinstance(leaf, PackedSequence):
         yield from leaf_bytes([leaf.data, leaf.batch_sizes])
@@ -189,7 +189,7 @@ def leaf_bytes(leaf: Any) -> Iterator[bytes | memoryview]:
 
 
 def largest_bytes(leaf: Any) -> int:
-    """Return the bytes of the largest example of a leaf; 0 where its examples are no arrays."""
+    """Return the bytes of the largest example of a leaf; 0 if its examples are not arrays."""
     if isinstance(leaf, Tensor):
         return leaf.nbytes // max(1, len(leaf)) if leaf.dim() else 0
     arrays = map(as_tensor, leaf if isinstance(leaf, list | tuple) else ())

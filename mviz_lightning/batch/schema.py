@@ -1,4 +1,4 @@
-"""The schema of the user's batches: where each modality, the target and all other leaves are."""
+"""The schema of the user's batches: the positions of each modality, the target and all other leaves."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,18 +28,19 @@ from mviz_lightning.errors import NotMeasurableError, message_of
 
 @dataclass(frozen=True)
 class BatchSchema:
-    """Where the modalities live in a batch, and how a batch is built from leaves.
+    """The positions of the modalities in a batch, and how a batch is built from leaves.
 
     Attributes:
         modalities: Name -> modality, in the order in which they were declared.
-        owners: Path of every leaf -> position of the modality that it travels with; 0 for one of none (labels, ids).
+        owners: Path of every leaf -> position of the modality with which it is recombined; 0 for leaves of no modality
+            (labels, ids).
         values: Name of a modality -> paths of its leaves, the values first.
         target: Path of the labels.
-        readers: The nodes that hold leaves.
-        derived: Nodes that are made from the numbers of rows of packed leaves.
+        readers: The nodes that contain leaves.
+        derived: Nodes that are computed from the numbers of rows of packed leaves.
         template: A batch without leaves: everything that does not depend on the examples.
-        whole: Of the schema of some modalities, that of all.
-        interleaving: Of a text that holds placeholders of other modalities: which, and where; None where none does.
+        whole: For a schema of some of the modalities, the schema of all.
+        interleaving: The text with placeholders of other modalities, and their positions; None without such a text.
     """
 
     modalities: Mapping[str, Modality]
@@ -68,7 +69,7 @@ class BatchSchema:
             modalities: Name -> modality.
             target: Path of the labels, if any.
             tokens: The placeholders of the model.
-            ask: Tells the number of placeholders of each item; None where the model cannot tell.
+            ask: Returns the number of placeholders of each item; None if the model has no rule.
 
         Raises:
             ConfigurationError: There is no node at a path, a leaf belongs to two modalities, parts of one array
@@ -82,7 +83,7 @@ class BatchSchema:
         return schema
 
     def narrowed(self, names: Sequence[str]) -> "BatchSchema":
-        """Return the schema of some modalities; leaves of the others travel with the first of them, as labels do."""
+        """Return the schema of some modalities; other leaves (as labels) are recombined with the first of them."""
         whole = self.whole or self
         places = {path: place for place, name in enumerate(names) for path in whole.values[name]}
         owners = {path: places.get(path, 0) for path in whole.owners}
@@ -90,14 +91,14 @@ class BatchSchema:
         return replace(self, modalities=modalities, owners=owners, values=values, whole=whole)
 
     def declared_as(self, modalities: Mapping[str, Modality]) -> "BatchSchema":
-        """Return the schema with modalities as the user declared them, and with the leaves that were found beside."""
+        """Return the schema with modalities as the user declared them, and with the further leaves that were found."""
         found = self.interleaving
         completed = modalities if found is None else {n: found.completed(n, one) for n, one in modalities.items()}
         return replace(self, modalities=completed)
 
     @cached_property
     def keys(self) -> Mapping[str, tree.Keys]:
-        """Path of every leaf -> the keys of the node that holds it; several leaves may be in one node."""
+        """Path of every leaf -> the keys of its node; several leaves may be in one node."""
         return {path: reader.keys for path, reader in self._reader_of.items()}
 
     @cached_property
@@ -138,7 +139,7 @@ class BatchSchema:
         return "batch" + tree.code(self.template, way)
 
     def is_of_one_example(self, keys: tree.Keys) -> bool:
-        """Return whether the node at some keys is inside one example of a node that holds whole examples by number."""
+        """Return whether the node at some keys is inside one numbered example of a node with whole examples."""
         return any(
             reader.example is not None
             and keys[: len(reader.keys)] == reader.keys
@@ -147,12 +148,12 @@ class BatchSchema:
         )
 
     def place(self, path: str) -> Place:
-        """Return where a leaf is."""
+        """Return the place of a leaf."""
         return self._reader_of[path].places[path]
 
     @property
     def has_views(self) -> bool:
-        """Whether a leaf has equally many rows for each example, in an order that the user said."""
+        """Whether a leaf has the same number of rows for each example, in an order that the user gave."""
         return any(isinstance(reader.holding, StackedViews) for reader in self.readers)
 
     def padded(self, path: str) -> bool:
@@ -164,12 +165,12 @@ class BatchSchema:
         return self._reader_of[path].written(path)
 
     def index_of(self, path: str) -> Index | None:
-        """Return which part of each example's array a leaf is; None for all of it, and where no node stacks arrays."""
+        """Return which part of each example's array a leaf is; None for all of it, and if its node is not stacked."""
         reader = self._reader_of[path]
         return reader.places[path].index if isinstance(reader.holding, Stacked) else None
 
     def listed(self, path: str) -> bool:
-        """Return whether a leaf is a list with an entry for each example."""
+        """Return whether a leaf is a list with one entry per example."""
         return isinstance(self._reader_of[path].holding, Listed)
 
     def divided(self, path: str) -> bool:
@@ -199,17 +200,17 @@ class BatchSchema:
         return {path: found[path] for path in self.owners}
 
     def leaf(self, batch: Any, path: str, shape: Sequence[int] | None = None) -> Any:
-        """Return one leaf of a batch: a tensor, or a list of no arrays.
+        """Return one leaf of a batch: a tensor, or a list of objects that are not arrays.
 
         Args:
             batch: A batch.
             path: Path of the leaf.
-            shape: The shape of one example to which a list of arrays is padded; by default that of the largest.
+            shape: The shape of one example to which a list of arrays is padded; by default the largest shape.
         """
         return padded(self._reader_of[path].read(batch)[path], shape)
 
     def with_leaves(self, batch: Any, leaves: Mapping[str, Any]) -> Any:
-        """Return a batch with other leaves in place of some; everything else is shared with the batch.
+        """Return a copy of a batch with some leaves replaced; everything else is shared with the batch.
 
         Args:
             batch: A batch of R examples.
@@ -225,7 +226,7 @@ class BatchSchema:
         return tree.replace(batch, self._nodes(readers, found))
 
     def _nodes(self, readers: Iterable[NodeReader], leaves: Mapping[str, Any]) -> dict[tree.Keys, Any]:
-        """Return the nodes of some readers, and those that are made from numbers of rows, by keys."""
+        """Return the nodes of some readers, and the nodes that are computed from numbers of rows, by keys."""
 
         def lengths(path: str) -> list[int]:
             return [len(row) for row in leaves[path]]
@@ -234,14 +235,14 @@ class BatchSchema:
         return made | {one.keys: one.write(leaves[one.packed]) for one in self.derived}
 
     def tensors(self, batch: Any) -> list[tuple[str, Tensor, Tensor | None]]:
-        """Return (path, tensor, entries) for every leaf and every tensor of a batch that holds it or a part of it.
+        """Return (path, tensor, entries) for every leaf and every tensor of a batch with the leaf or a part of it.
 
-        The entries are bool, broadcastable to the tensor, True at those that the leaf holds; None for all of them.
+        The entries are bool, broadcastable to the tensor, True at the leaf's entries; None for all entries.
         """
         return [found for reader in self.readers for found in reader.tensors(batch)]
 
     def holds(self, path: str, keys: tree.Keys) -> bool:
-        """Return whether the node of the batch at some keys holds a leaf or a part of it."""
+        """Return whether the node of the batch at some keys contains a leaf or a part of it."""
         place = self._reader_of[path].places[path]
         below = keys[len(place.keys) :]
         return keys[: len(place.keys)] == place.keys and (
@@ -255,7 +256,7 @@ class BatchSchema:
         return {path: leaf for path, leaf in found.items() if path in paths}
 
     def size(self, leaves: Mapping[str, Any]) -> int:
-        """Return the number of examples in leaves, perhaps without those of some modalities."""
+        """Return the number of examples in leaves; leaves of some modalities may be missing."""
         owned = (path for paths in self.values.values() for path in paths if path in leaves)
         return example_count(leaves[next(owned, next(iter(leaves)))]) or 0
 
@@ -270,8 +271,9 @@ class BatchSchema:
         Args:
             leaves: Path -> leaf with R entries.
             device: Device of its tensors.
-            bounds: Path of a leaf that is padded here and not in the user's own batches -> ``(R, D, 2)`` where each
-                row's own entries start and stop along each dimension but the first. What is missing is not padded.
+            bounds: Path of a leaf that is padded here but not in the user's own batches -> ``(R, D, 2)``: start and
+                stop of each row's own entries along each dimension but the first. Leaves without an entry are not
+                padded.
         """
         given = {path: to_device(leaf, device) for path, leaf in leaves.items()}
         own = {
@@ -285,7 +287,7 @@ class BatchSchema:
 
         Args:
             leaves: Path -> leaf.
-            sources: ``(R, M)`` the example that each modality of each row is taken from.
+            sources: ``(R, M)`` the example from which each modality of each row is taken.
             needed: Paths of the leaves that are needed; all by default. Other stacked tensors are left out.
 
         Returns:

@@ -1,6 +1,6 @@
 """Draw examples in proportion to their labels, and distribute every stratum over all groups.
 
-Both reduce the error of first-order shares. Groups with equal strata also give intervals with the right coverage.
+Both reduce the error of first-order shares. Groups with equal strata also give intervals with correct coverage.
 """
 
 import torch
@@ -25,7 +25,7 @@ def stratum_order(target: Tensor | None, count: int, generator: torch.Generator)
     shuffled = torch.randperm(count, generator=generator)
     if target is None:
         return shuffled
-    # Averaged one-hot columns would be equal for classes of equal frequency.
+    # One-hot columns are not averaged: their means would be equal for classes of equal frequency.
     classes = decided(target, "multiclass") if one_each(target[labelled(target)]) else target
     values = classes.reshape(count, -1)
     mean, spread = standardisation(values)
@@ -36,7 +36,7 @@ def stratum_order(target: Tensor | None, count: int, generator: torch.Generator)
 def systematic_sample(order: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Return ``count`` examples at equal distances along an order, from a random start.
 
-    Every stratum is thus drawn in proportion to its size.
+    So every stratum is drawn in proportion to its size.
 
     Args:
         order: ``(N,)`` examples, ordered by stratum.
@@ -54,8 +54,8 @@ def distribute(order: Tensor, groups: int, generator: torch.Generator) -> Tensor
     Args:
         order: ``(groups * size,)`` examples, ordered by stratum.
         groups: Number of groups.
-        generator: Generator of the random distribution. The order inside a group is random too, since designs shift
-            examples along it.
+        generator: Generator of the random distribution. The order inside a group is also random, because designs shift
+            examples along this order.
 
     Returns:
         ``(groups, size)`` examples.

@@ -20,15 +20,15 @@ Keys: TypeAlias = tuple[Any, ...]
 
 
 ALWAYS_LEAVES = frozenset({Tensor, str, bytes, int, float, bool, NoneType})
-"""Types of most nodes, which are asked for their children millions of times: no registry is asked for them."""
+"""Types of most nodes, without children; they skip the registry, because nodes are visited millions of times."""
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """An object of a registered type that is not put together yet.
+    """An object of a registered type that is not yet rebuilt.
 
     Attributes:
-        hollow: The object with tensors that take no memory.
+        hollow: The object with tensors without memory.
         parts: Its parts by key, which may be anything.
     """
 
@@ -39,7 +39,7 @@ class Pieces:
 def path(keys: Keys) -> str:
     """Return keys as the dotted path that users write: ``("inputs", 0)`` is ``inputs.0``.
 
-    A key of several words, the type of edges of a graph for example, is ``user__buys__item``.
+    A key that is a tuple, for example the type of a graph's edges, becomes ``user__buys__item``.
     """
     return ".".join("__".join(map(str, key)) if isinstance(key, tuple) else str(key) for key in keys)
 
@@ -50,7 +50,7 @@ def code(tree: Any, keys: Keys) -> str:
         return ""
     key, *rest = keys
     known = dict(children(tree))
-    if key not in known:  # a part that is left out, whose containers are not known
+    if key not in known:  # a left-out part, whose containers are unknown
         return "".join(map(_bracketed, keys))
     return _step(tree, key, known[key]) + code(known[key], tuple(rest))
 
@@ -69,7 +69,7 @@ def _step(tree: Any, key: Any, child: Any) -> str:
 
 
 def _is_attribute(node: Any, key: str, child: Any) -> bool:
-    """Return whether a child of an object that has keys too is an attribute: it may have a key of the same name."""
+    """Return whether a child of an object with keys is an attribute; there may be a key of the same name."""
     return isinstance(node, tuple) or getattr(node, key, ...) is child or (hasattr(node, key) and key not in node)
 
 
@@ -81,7 +81,7 @@ def nodes(tree: Any, keys: Keys = ()) -> Iterator[tuple[Keys, Any]]:
 
 
 def leaves(tree: Any) -> Iterator[tuple[Keys, Any]]:
-    """Yield (keys, node) for every node without children: those that are no containers, and empty containers."""
+    """Yield (keys, node) for every node without children: nodes that are not containers, and empty containers."""
     return ((keys, copied(node)) for keys, node in nodes(tree) if not children(node))
 
 
@@ -102,16 +102,16 @@ def replace(tree: Any, updates: Mapping[Keys, Any]) -> Any:
 
 
 def shell(tree: Any, updates: Mapping[Keys, Any]) -> Any:
-    """Return a copy of a tree to be filled later: at some keys there are values that its objects might refuse.
+    """Return a copy of a tree to be filled later, with values at some keys that its objects may not accept.
 
-    Like :func:`replace`, but objects of registered types, which check what they hold, stay in pieces, without the
-    memory of the tensors that were there. :func:`replace` joins those that it changes, :func:`put_together` all.
+    Like :func:`replace`, but objects of registered types, which may check their parts, stay in pieces without the
+    memory of their tensors. :func:`replace` rebuilds the objects that it changes, :func:`put_together` all objects.
     """
     return _updated(tree, updates, _in_pieces)
 
 
 def put_together(tree: Any) -> Any:
-    """Return a tree in which the objects that :func:`shell` left in pieces are put together."""
+    """Return a tree in which all objects that :func:`shell` left in pieces are rebuilt."""
     held = [(key, child, put_together(child)) for key, child in children(tree)]
     made = {key: now for key, child, now in held if now is not child}
     return _rebuilt(tree, made) if made or isinstance(tree, Pieces) else tree
@@ -181,7 +181,7 @@ def _rebuilt(node: Any, changed: Mapping[Any, Any]) -> Any:
         if isinstance(node, Mapping | list):
             twin[key] = value
         else:
-            object.__setattr__(twin, key, value)  # a dataclass, perhaps a frozen one
+            object.__setattr__(twin, key, value)  # works for frozen dataclasses too
     return twin
 
 
@@ -199,7 +199,7 @@ def _in_pieces(node: Any, changed: Mapping[Any, Any]) -> Any:
 
 
 def _hollow(node: Any) -> Any:
-    """Return a node with tensors and arrays of the same shapes and types that take no memory."""
+    """Return a node with tensors and arrays of the same shapes and types, without memory."""
     if isinstance(node, Tensor):
         return (
             node
@@ -212,4 +212,4 @@ def _hollow(node: Any) -> Any:
     try:
         return _rebuilt(node, held) if held else node
     except Exception:
-        return node  # it refuses them, so it is kept as it is
+        return node  # it does not accept them, so it is kept unchanged

@@ -1,4 +1,4 @@
-"""Advice for paths into objects that are not read."""
+"""Advice for paths into objects of unregistered types."""
 
 from collections.abc import Mapping
 from inspect import getattr_static, isroutine
@@ -13,15 +13,15 @@ SHOWN = 12
 """Largest number of attributes that a message names."""
 
 VALUES = (Tensor, np.ndarray, str, bytes, int, float, complex, list, tuple, Mapping, type(None))
-"""Types of nodes that are no objects with attributes of interest."""
+"""Types of nodes that are values or containers and not objects with attributes."""
 
 
 def advice(found: Mapping[str, Any], path: str) -> str:
-    """Return a sentence for a path that leads into an object that is no container; empty for any other path.
+    """Return a sentence for a path into an object that is not a container; empty for any other path.
 
     Args:
         found: Path -> node of the batch.
-        path: The path that leads to no node.
+        path: The path without a node.
     """
     above = [place for place in found if place == "" or path.startswith(f"{place}.")]
     place = max(above, key=len, default="")
@@ -39,7 +39,7 @@ def advice(found: Mapping[str, Any], path: str) -> str:
 
 
 def attribute_names(node: Any) -> list[str]:
-    """Return the names of the public attributes and properties of an object that are no methods; none is computed."""
+    """Return the names of an object's public attributes and properties, without methods; none is computed."""
     named = [name for name in dict.fromkeys((*getattr(node, "__dict__", {}), *dir(type(node)))) if name[0] != "_"]
     return [name for name in named if not _is_method(node, name)]
 

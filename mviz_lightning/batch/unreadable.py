@@ -1,4 +1,4 @@
-"""What is said of batches that cannot be read: not the error from inside, but which batch, and what it holds."""
+"""Errors for batches that cannot be read: they name the batch and its leaves, not only the inner error."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ ALIKE = "Give all batches of the validation loader the same leaves, each of one 
 
 @contextmanager
 def readable(batch: Any) -> Iterator[None]:
-    """Name the batch where the block, which reads it, fails with an error from inside.
+    """Replace errors of the block, which reads a batch, by an error that describes the batch.
 
     Raises:
         NotMeasurableError: The block fails.
@@ -31,13 +31,13 @@ def readable(batch: Any) -> Iterator[None]:
 
 @contextmanager
 def joinable(rows: Iterable[Mapping[str, Any]]) -> Iterator[None]:
-    """Name the leaves that differ where the block, which joins examples of several batches, fails.
+    """Replace errors of the block, which joins examples of several batches, by an error that names differing leaves.
 
     Args:
         rows: Path -> leaf, for each example.
 
     Raises:
-        NotMeasurableError: The block fails with an error from inside.
+        NotMeasurableError: The block fails.
     """
     try:
         yield
@@ -51,7 +51,7 @@ def joinable(rows: Iterable[Mapping[str, Any]]) -> Iterator[None]:
 
 
 def _differing(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the leaves that are of several types, in words."""
+    """Yield descriptions of the leaves that have several types."""
     for path in rows[0] if rows else ():
         kinds = sorted({_kind_of(row[path]) for row in rows})
         if len(kinds) > 1:
@@ -59,5 +59,5 @@ def _differing(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _kind_of(leaf: Any) -> str:
-    """Return what must be alike in all batches, in words."""
+    """Return the properties that must be equal in all batches, in words."""
     return f"a {type(leaf).__name__}" + (f" of {leaf.dim() - 1} axes per example" if isinstance(leaf, Tensor) else "")

@@ -49,6 +49,8 @@ class Closing:
         guard = partial(self._run.error_policy.guard, always_warn=always_warn)
         shows = self._report and holds_run(folder)  # where no check could be written, that was told
         page = guard(partial(self._write_page, folder), failed=UNWRITTEN_PAGE) if shows else None
+        if page is not None:
+            guard(partial(self._run.reporter.hand_over, page))
         # Whoever silences Lightning's own lines does not want to read a table either.
         if rank_zero_module.log.isEnabledFor(logging.INFO):
             found = guard(self._table) if table and self._run.history.fitted else None

@@ -105,6 +105,7 @@ class Measuring(Remembering):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Tell what was found, when all else is said, and send it back from a spawned process."""
         self._error_policy.guard(partial(self._closing.tell, table=self._run.fits))
+        self._error_policy.guard(self._run.reporter.close)
         self.send_back(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -112,4 +113,5 @@ class Measuring(Remembering):
         self._error_policy.guard(self._run.release, failed=UNRELEASED, always_warn=True)
         self._error_policy.guard(self._run.break_off, always_warn=True)
         self._error_policy.guard(partial(self._closing.tell, table=False, always_warn=True), always_warn=True)
+        self._error_policy.guard(self._run.reporter.close, always_warn=True)
         self._error_policy.guard(partial(self.send_back, trainer), always_warn=True)

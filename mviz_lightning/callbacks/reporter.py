@@ -3,7 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from pathlib import Path
 from typing import TypeVar
+
+from lightning.pytorch.utilities import rank_zero_info
 
 from mviz_lightning.callbacks.time_budget import SHARES, TimeBudget
 from mviz_lightning.collapse.towers import reads_retrieval
@@ -14,13 +17,25 @@ from mviz_lightning.explainers.contribution_shares.subset_figure import subset_p
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
 from mviz_lightning.session.history import History
+from mviz_lightning.session.remarks import PREFIX
 from mviz_lightning.session.run_archive import RunArchive
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink
 from mviz_lightning.sinks.base import fenced
 from mviz_lightning.sinks.picture_notes import PictureNotes
 from mviz_lightning.sinks.portable_names import portable_key
-from mviz_lightning.sinks.records import Alert, Dashboard, MarkdownText, Picture, Record, RunRecord, Sound, of_head
+from mviz_lightning.sinks.records import (
+    KINDS,
+    Alert,
+    Dashboard,
+    FileRecord,
+    MarkdownText,
+    Picture,
+    Record,
+    RunRecord,
+    Sound,
+    of_head,
+)
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -41,6 +56,7 @@ class Reporter:
         explainers: The methods whose examples may be drawn over the epochs.
         conclude: Returns the last lines of the summary.
         archive: Keeps results as numbers; None on a process without sinks.
+        told: What a line of the log told already of loggers that do not take some kind of record.
     """
 
     history: History
@@ -52,6 +68,7 @@ class Reporter:
     explainers: Sequence[Explainer] = ()
     conclude: Callable[[], str] = str
     archive: RunArchive | None = None
+    told: set[str] = field(default_factory=set)
     _drawn: int = 0
     _untold: bool = False
     _opened: set[int] = field(default_factory=set)
@@ -149,6 +166,17 @@ class Reporter:
         unwritten = self._put([MarkdownText("summary", fenced(words)), *drawn], last, with_trainer_row=False)
         _raise_first([*undrawn, *failures, *unwritten])
 
+    def hand_over(self, page: Path) -> None:
+        """Give the report page to the loggers that take files."""
+        entries = self.explanation_history.entries
+        last = max([row.step for row in self.history] + [entry.step for entry in entries], default=0)
+        _raise_first(self._put([FileRecord("report", page)], last, with_trainer_row=False))
+
+    def close(self) -> None:
+        """Close all sinks."""
+        _, failures = _each(lambda sink: sink.close(), self.sinks)
+        _raise_first(failures)
+
     def _over_epochs(self) -> tuple[list[Record], list[Exception]]:
         """Draw every example over the training; return the errors too."""
         explainers = {explainer.name: explainer for explainer in self.explainers}
@@ -169,7 +197,21 @@ class Reporter:
         """Write records under the monitor's prefix, and how to read new kinds of pictures; return the errors."""
         records = [*records, *self._notes.of(records)]
         named = [replace(record, key=portable_key(f"{self.dashboard.name}/{record.key}")) for record in records]
-        return self._for_each_sink(lambda sink: sink.write(named, step, with_trainer_row=with_trainer_row))
+        return self._for_each_sink(lambda sink: self._write(sink, named, step, with_trainer_row=with_trainer_row))
+
+    def _write(self, sink: Sink, records: Sequence[Record], step: int, *, with_trainer_row: bool) -> None:
+        """Write what a sink takes; say once what it does not take."""
+        self._tell_untaken(sink, {KINDS[type(record)] for record in records if not isinstance(record, sink.takes)})
+        if taken := [record for record in records if isinstance(record, sink.takes)]:
+            sink.write(taken, step, with_trainer_row=with_trainer_row)
+
+    def _tell_untaken(self, sink: Sink, kinds: Iterable[str]) -> None:
+        for kind in sorted(kinds):
+            logger = type(sink).__name__.removesuffix("Sink")
+            line = f"{PREFIX}{logger} takes no {kind}; they are in the folder of the run."
+            if line not in self.told:
+                self.told.add(line)
+                rank_zero_info(line)
 
     def _for_each_sink(self, write: Callable[[Sink], None]) -> list[Exception]:
         """Open all sinks and write to them; return the errors."""

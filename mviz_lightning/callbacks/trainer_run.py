@@ -72,7 +72,7 @@ class TrainerRun:
         self.tables: list[Table] = []
         self.alarm: Alarm | None = None
         self.keys = session.keys
-        self._seen = 0
+        self._seen, self._told = 0, set[str]()
         self._side_effects, self._watched, self._description = SideEffects(), set[str](), RunDescription()
         self._arrange([], TimeBudget())
 
@@ -87,6 +87,7 @@ class TrainerRun:
             explainers=self.session.config.explainers,
             conclude=str if self.alarm is None else partial(self.alarm.conclude, self.history),
             archive=archive,
+            told=self._told,
         )
         self.measurement_run = MeasurementRun(self.session, self.error_policy, time_budget)
 

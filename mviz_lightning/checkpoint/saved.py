@@ -1,4 +1,4 @@
-"""Plain data in checkpoints: types that every way of loading accepts, read back part by part."""
+"""Plain data in checkpoints: types that ``torch.load(weights_only=True)`` accepts, read back part by part."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,18 +15,18 @@ from mviz_lightning.errors import message_of
 T = TypeVar("T")
 
 PLAIN: dict[type, type] = {Mapping: dict, Sequence: list}
-"""Abstract type -> the plain type as which checkpoints hold it."""
+"""Abstract type -> its plain type in checkpoints."""
 
 LISTED = 3
-"""Largest number of damaged parts that a message names; further ones are counted."""
+"""Largest number of damaged parts named in a message; further ones are counted."""
 
 
 TENSOR_BYTES, ENTRY_BYTES = 300, 12
-"""Bytes that a tensor takes in a checkpoint beside its entries, and those of a number with the name of its field."""
+"""Approximate bytes in a checkpoint: of a tensor besides its entries, and of a number with its field name."""
 
 
 class DamagedError(ValueError):
-    """A part of a checkpoint is missing or not what was written there."""
+    """A part of a checkpoint is missing or has changed."""
 
     @classmethod
     def of(cls, name: str, reason: str) -> "DamagedError":
@@ -36,12 +36,12 @@ class DamagedError(ValueError):
 
 @dataclass(frozen=True)
 class Saved:
-    """A part of a checkpoint that may be damaged. Each read checks the type and leaves damaged entries out.
+    """A part of a checkpoint that may be damaged. Reads check the type and skip damaged entries.
 
     Attributes:
         value: Content of the part.
         name: Path of the part in the checkpoint, such as ``history.rows[3]``.
-        damages: All entries of the checkpoint that were left out so far, and why; shared by all parts.
+        damages: All entries of the checkpoint that were skipped so far, with reasons; shared by all parts.
     """
 
     value: Any
@@ -50,11 +50,11 @@ class Saved:
 
     @classmethod
     def of(cls, state: Any) -> "Saved":
-        """Return a state as one that may be damaged; such a state is returned as it is."""
+        """Return a state as :class:`Saved`; a :class:`Saved` is returned unchanged."""
         return state if isinstance(state, Saved) else cls(state)
 
     def __getitem__(self, key: str) -> "Saved":
-        """Return an entry; a missing one counts as damaged when it is read."""
+        """Return an entry; a missing entry counts as damaged when it is read."""
         name = f"{self.name}.{key}" if self.name else key
         if isinstance(self.value, Mapping):
             found = self.value[key] if key in self.value else DamagedError.of(name, "missing")
@@ -65,7 +65,7 @@ class Saved:
         return Saved(found, name, self.damages)
 
     def leave_out_all_but(self, keys: Iterable[str]) -> None:
-        """Count entries of other names among the damages."""
+        """Add entries with other names to the damages."""
         unknown = [str(key) for key in self.value if key not in keys] if isinstance(self.value, Mapping) else []
         self.damages.extend(f"{key} (unknown)" for key in unknown)
 
@@ -78,7 +78,7 @@ class Saved:
 
         Args:
             kind: A dataclass, a plain type, or lists and dicts of these.
-            otherwise: Returned where the part is damaged.
+            otherwise: Returned if the part is damaged.
         """
         with self._noted():
             return build(kind, self.value, self.name)
@@ -99,15 +99,15 @@ class Saved:
     def _noted(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # a file may hold anything
+        except Exception as error:  # a file may contain anything
             told = error if isinstance(error, DamagedError) else DamagedError.of(self.name, message_of(error))
             self.damages.extend({str(told)} - set(self.damages))
 
     def raise_damages(self) -> None:
-        """Report what was left out.
+        """Raise an error that lists the skipped entries.
 
         Raises:
-            DamagedError: Something was left out; the message names the first three entries and counts the others.
+            DamagedError: Entries were skipped; the message names the first three and counts the others.
         """
         if self.damages:
             more = f" and {len(self.damages) - LISTED} more" if len(self.damages) > LISTED else ""
@@ -122,8 +122,8 @@ def build(kind: Any, value: Any, name: str) -> Any:
 
     Args:
         kind: A dataclass, a plain type, or lists and dicts of these.
-        value: Plain data, perhaps of another type.
-        name: Path of the value in the checkpoint, for the error.
+        value: Plain data, possibly of another type.
+        name: Path of the value in the checkpoint, for the message.
 
     Raises:
         DamagedError: The value has another type.
@@ -144,11 +144,11 @@ def build(kind: Any, value: Any, name: str) -> Any:
         return {build(inner[0], key, name): build(inner[1], one, f"{name}.{key}") for key, one in value.items()}
     if issubclass(origin, Sequence) and inner:
         return [build(inner[0], one, f"{name}[{number}]") for number, one in enumerate(value)]
-    return float(value) if kind is float else value  # an integer of any size may stand for it
+    return float(value) if kind is float else value  # integers are accepted as floats
 
 
 def _option(options: Sequence[Any], value: Any) -> Any:
-    """Return the type among several that a value should have: None, or the one type beside None."""
+    """Return the type among several that a value should have: None, or the one type besides None."""
     return NoneType if value is None and NoneType in options else next(kind for kind in options if kind is not NoneType)
 
 
@@ -161,7 +161,7 @@ def _is_a(kind: type, value: Any) -> bool:
 
 
 def _record(kind: Any, value: Any, name: str) -> Any:
-    """Return a dataclass; entries that it has no field for, of another version, are ignored.
+    """Return a dataclass; entries without a field, from another version, are ignored.
 
     A field is saved under its name, or under ``metadata["key"]``.
     """
@@ -185,7 +185,7 @@ def _mismatch(kind: type, value: Any, name: str) -> DamagedError:
 
 
 def plain(value: Any, name: str, lost: list[str]) -> Any:
-    """Return a value in types that every way of loading checkpoints accepts.
+    """Return a value in types that ``torch.load(weights_only=True)`` accepts.
 
     Args:
         value: Any value; entries of dicts without a plain form are left out.
@@ -210,12 +210,12 @@ def plain(value: Any, name: str, lost: list[str]) -> Any:
 
 
 def _own_entries(tensor: Tensor) -> Tensor:
-    """Return a tensor that a checkpoint holds alone: of a part of a larger one, it would hold all of that."""
+    """Return a tensor with its own storage: for a view of a larger tensor, a checkpoint would store all of it."""
     return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
 
 
 def saved_bytes(value: Any) -> int:
-    """Return about how many bytes plain data takes in a checkpoint."""
+    """Return the approximate number of bytes of plain data in a checkpoint."""
     if isinstance(value, Tensor):
         return TENSOR_BYTES + value.nbytes
     if isinstance(value, Mapping):

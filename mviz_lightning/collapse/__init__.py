@@ -1,1 +1,1 @@
-"""When a modality counts as collapsed, and the proof. Knows: checkpoint, metrics, modalities, notebook."""
+"""The rule for a collapsed modality, and its proof. Knows: checkpoint, metrics, modalities, notebook."""

@@ -1,4 +1,4 @@
-"""Whether a modality tells what the others do not: regressions of the labels with and without its raw inputs."""
+"""Does a modality add information to the others? Regressions of the labels with and without its raw inputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,21 +12,21 @@ from mviz_lightning.functional import gaussian_kernel
 from mviz_lightning.functional.ridge import KernelChoice, chosen_predictions, kernel_ridge_predictions
 
 NAMED_OUTPUTS = 8
-"""Largest number of single outputs that a proof names, those with the largest gain."""
+"""Largest number of single outputs in a proof: those with the largest gain."""
 
 ROUNDED = 1e-9
-"""Eigenvalue of a kernel, as a fraction of the largest, that may be rounding."""
+"""Largest eigenvalue of a kernel, as a fraction of its largest one, that counts as rounding."""
 
 SURE = 3.0
-"""Number of standard errors by which a share of variance must exceed 0 to count as proven."""
+"""Number of standard errors by which a share of variance must exceed 0 to count as proven (p = 0.0013)."""
 
 
 @dataclass(frozen=True)
 class OutputGain:
-    """What a modality adds to the prediction of one output's label.
+    """The gain of a modality in the prediction of one output's label.
 
     Attributes:
-        output: Number of the output, from 0.
+        output: Index of the output, from 0.
         gain: Share of this label's variance.
         error: Standard error of ``gain``.
     """
@@ -38,16 +38,16 @@ class OutputGain:
 
 @dataclass(frozen=True)
 class BeyondOthersProof:
-    """How much of the labels' variance a modality's raw inputs explain beyond those of the others, held out.
+    """Share of the labels' variance that a modality's raw inputs explain beyond the others', on held-out examples.
 
     Attributes:
-        gain: Share of the labels' variance, classes as one-hot; 0 or below where the modality adds nothing.
+        gain: Share of the labels' variance, with one-hot classes; 0 or negative if the modality adds nothing.
         error: Standard error of ``gain``.
         examples: Number of held-out examples.
-        outputs: The outputs on which a gain is proven, by more standard errors the more outputs there are; the largest
-            gains first.
-        foretold: Share of the variance of its raw inputs that a regression on those of the others predicts, held out; 1
-            for a copy and for a part of another modality, 0 for independent ones. None in proofs of an older version.
+        outputs: The outputs with a proven gain, largest gains first. More outputs need more standard errors.
+        foretold: Share of the variance of its raw inputs that a regression on the others' raw inputs predicts, on
+            held-out examples: 1 for a copy or a part of another modality, 0 for independent modalities. None in proofs
+            of older versions.
     """
 
     gain: float
@@ -58,13 +58,14 @@ class BeyondOthersProof:
 
 
 def prove_beyond_others(inputs: RawInputs, name: str) -> BeyondOthersProof | None:
-    """Return what the raw inputs of a modality add to those of the others; None where no other has numbers.
+    """Return the gain of a modality's raw inputs over the others'; None if no other modality is numeric.
 
     Kernel ridge regression of the labels on (others and m) against (others). With ``K`` the kernel of m and ``o`` the
-    mean kernel of the others, each with a mean diagonal of 1, and ``G`` the Gaussian kernel of a kernel: the others
-    choose among the mean, ``o``, ``G(o)``, ``(1 + o)^2`` and ``G(o)^2 + 2 G(o)``; both among these and ``o + K``,
-    ``G(o + K)``, ``G(o) + G(K)``, ``(1 + o)(1 + K)`` and ``G(o) G(K) + G(o) + G(K)``, all by the leave-one-out error
-    inside the training part. A copy of the others adds no kernel to theirs, so it gains 0; partners of an XOR gain.
+    mean kernel of the others, each with a mean diagonal of 1, and ``G`` the Gaussian kernel of a kernel: the regression
+    on the others chooses among the mean, ``o``, ``G(o)``, ``(1 + o)^2`` and ``G(o)^2 + 2 G(o)``. The regression on both
+    chooses among these and ``o + K``, ``G(o + K)``, ``G(o) + G(K)``, ``(1 + o)(1 + K)`` and ``G(o) G(K) + G(o) +
+    G(K)``. Both choose by the leave-one-out error inside the training part. A copy of the others adds no new kernel, so
+    its gain is 0; the two modalities of an XOR have a gain.
 
     Args:
         inputs: The labelled examples.
@@ -86,14 +87,14 @@ def prove_beyond_others(inputs: RawInputs, name: str) -> BeyondOthersProof | Non
 
 
 def foretold(inputs: RawInputs, name: str, others: Sequence[str]) -> float:
-    """Return the share of a modality's variance that ridge regressions on the others' raw inputs predict, held out.
+    """Return the share of a modality's held-out variance that ridge regressions on the others' raw inputs predict.
 
-    Where it is small, the modality shows something of its own, and a gain that is not found may have been missed. Where
-    it is nearly 1, the modality is a function of the others, and a gain is one of a better suited kernel alone.
+    If it is small, the modality has information of its own, so a gain may exist even if none was found. If it is nearly
+    1, the modality is a function of the others, and a gain only comes from a better suited kernel.
     """
     rest = torch.stack([_unit(inputs.kernels[other]) for other in others]).mean(0)
     values, vectors = torch.linalg.eigh(_unit(inputs.kernels[name]))
-    along = vectors * values.clamp(min=0).sqrt()  # points with the same distances as the inputs
+    along = vectors * values.clamp(min=0).sqrt()  # points with the distances of the inputs
     along = along[:, values > ROUNDED * values.max()]
     predicted = kernel_ridge_predictions([rest, gaussian_kernel(rest)], along, inputs.folds(name))
     return 1 - float((along - predicted).square().sum() / (along - along.mean(0)).square().sum())
@@ -104,7 +105,7 @@ OTHERS = 5
 
 
 def nested_kernels(inputs: RawInputs, name: str, others: Sequence[str]) -> list[Tensor]:
-    """Return the kernels of the others alone, then those of the others together with a modality, ``(n, n)`` each."""
+    """Return the kernels ``(n, n)`` of the others alone, then the kernels of the others with a modality."""
     unit = {other: _unit(kernel) for other, kernel in inputs.kernels.items()}
     rest, own = torch.stack([unit[other] for other in others]).mean(0), unit[name]
     bent, own_bent = gaussian_kernel(rest), gaussian_kernel(own)
@@ -115,13 +116,13 @@ def nested_kernels(inputs: RawInputs, name: str, others: Sequence[str]) -> list[
 
 
 def _unit(kernel: Tensor) -> Tensor:
-    """Return a kernel with a mean diagonal of 1; zeros where the inputs do not vary."""
+    """Return a kernel with a mean diagonal of 1; zeros if the inputs do not vary."""
     size = kernel.diagonal().mean()
     return kernel / size if size > 0 else kernel
 
 
 def _of_outputs(inputs: RawInputs, name: str, gained: Tensor, variance: Tensor) -> list[OutputGain]:
-    """Return the outputs on which a gain is proven, the largest gains first."""
+    """Return the outputs with a proven gain, largest gains first."""
     mean, error = (found / variance for found in inputs.mean_and_error(gained, name))
     proven = (mean > sure_of(len(variance)) * error).nonzero()[:, 0]
     order = proven[mean[proven].argsort(descending=True)].tolist()
@@ -129,7 +130,7 @@ def _of_outputs(inputs: RawInputs, name: str, gained: Tensor, variance: Tensor) 
 
 
 def sure_of(count: int) -> float:
-    """Return how many standard errors prove one of several values: the largest of C normal numbers is rarely larger.
+    """Return the number of standard errors that proves one of C values; C normal numbers rarely exceed it.
 
     ``sqrt(9 + 2 ln C)``: a normal number exceeds it with a probability below ``exp(-4.5) / C``.
     """

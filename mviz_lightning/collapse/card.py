@@ -1,4 +1,4 @@
-"""A verdict as a card: state, evidence, what to try, and the total effects that it rests on."""
+"""A verdict as a card: state, evidence, advice, and the total effects on which it is based."""
 
 import math
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def _advice(lines: Sequence[str]) -> list[str]:
 
 
 def _bars(verdict: Verdict) -> list[Diagram]:
-    """Return the totals of all modalities at the latest check, this one first."""
+    """Return the totals of all modalities at the latest check, the verdict's modality first."""
     if verdict.row is None:
         return []
     names = [name for name in (verdict.modality, *verdict.rest) if f"total/{name}" in verdict.row.values]

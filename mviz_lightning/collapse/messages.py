@@ -1,4 +1,4 @@
-"""A verdict in words: the state of a modality, since when, the evidence, and what to try."""
+"""A verdict in words: the state of a modality, its first check, the evidence, and advice."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -40,17 +40,17 @@ NEVER_LEARNED = (
     "Train longer, or lower min_skill."
 )
 NATS = "nats/"
-"""Start of the names of what own answers lose."""
+"""Prefix of the names of own answers' losses."""
 
 PERFECT = 0.95
-"""Skill above which there is little to gain from a modality that is not used."""
+"""Skill (0 to 1) above which an unused modality can improve the model only a little."""
 
 NAMED = 2
-"""Largest number of other modalities that a message names."""
+"""Largest number of other modalities named in a message."""
 
 
 def alert(verdict: Verdict, footer: str = "") -> Alert:
-    """Return the alert for a verdict: state, evidence and what to try, one line each.
+    """Return the alert for a verdict: state, evidence and advice, one line each.
 
     Args:
         verdict: Verdict on the modality.
@@ -92,11 +92,11 @@ def _advice(verdict: Verdict) -> list[str]:
 
 
 def without_score(row: RunRecord, expected: Sequence[str] | None) -> str:
-    """Return what is judged of runs whose score cannot be measured against a constant answer.
+    """Return a sentence about what is judged in runs whose score cannot be compared with a constant answer.
 
     Args:
         row: One of the runs.
-        expected: Names of the modalities that must be used; None where the user named none.
+        expected: Names of the modalities that must be used; None if the user named none.
     """
     names = [key.removeprefix(NATS) for key in row.values if key.startswith(NATS)]
     if names:
@@ -106,7 +106,7 @@ def without_score(row: RunRecord, expected: Sequence[str] | None) -> str:
 
 
 def headline(verdict: Verdict) -> str:
-    """Return the state of a modality, and since when, in one line."""
+    """Return the state of a modality and its first check, in one line."""
     since = "" if verdict.since is None else f" since epoch {verdict.since.epoch} (step {verdict.since.step})"
     if verdict.state is State.USED:
         return f"{verdict.subject}: used{since}"
@@ -123,12 +123,12 @@ def headline(verdict: Verdict) -> str:
 
 
 def standing(verdicts: Iterable[Verdict]) -> list[str]:
-    """Return a line for each modality that is not used, or was not: its state, and since when."""
+    """Return a line for each modality that is or was not used: its state and its first check."""
     return [headline(one) for one in verdicts if one.row is not None and (one.state or one.since is not None)]
 
 
 def evidence(verdict: Verdict) -> list[str]:
-    """Return the evidence for a verdict, one line each; nothing where no check could be judged."""
+    """Return the evidence for a verdict, one line each; empty if no check could be judged."""
     if verdict.row is None:
         return []
     if _is_tower(verdict):
@@ -152,12 +152,12 @@ def evidence(verdict: Verdict) -> list[str]:
 
 
 def _is_tower(verdict: Verdict) -> bool:
-    """Return whether the modality is one of two whose pairs are scored."""
+    """Return whether the modality is one of two towers whose pairs are scored."""
     return verdict.row is not None and reads_retrieval(verdict.row)
 
 
 def _lost(verdict: Verdict) -> list[str]:
-    """Return what the score loses when the modality is swapped; nothing where that is not known."""
+    """Return the loss in score when the modality is swapped; empty if unknown."""
     values = {} if verdict.row is None else verdict.row.values
     if f"{NATS}{verdict.modality}" in values:
         nats, own = (values[f"{key}/{verdict.modality}"] for key in ("nats", "retrieval"))
@@ -170,7 +170,7 @@ def _lost(verdict: Verdict) -> list[str]:
 
 
 def _gain(verdict: Verdict) -> list[str]:
-    """Return what the raw inputs add to those of the others, and on which outputs; nothing where that is not known."""
+    """Return the gain of the raw inputs over the others', and its outputs; empty if unknown."""
     proof = verdict.beyond
     if proof is None:
         return []
@@ -185,7 +185,7 @@ def _gain(verdict: Verdict) -> list[str]:
 
 
 def _proof(verdict: Verdict) -> list[str]:
-    """Return the result of the regression on the raw inputs, or that there could be none."""
+    """Return the result of the regression on the raw inputs, or the reason why there is none."""
     told = verdict.alone
     if told is None:
         asked = verdict.state is not State.USED and verdict.skill is not None

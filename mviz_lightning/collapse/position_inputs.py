@@ -1,6 +1,6 @@
-"""What regressions without the model read of outputs with positions: the labels at positions, and what is shown there.
+"""Inputs of regressions without the model, for outputs with positions: labels and raw inputs around positions.
 
-Positions of one example are not independent: those of an example lie in one fold, and errors are those of examples.
+Positions of one example are not independent: they are in one fold, and standard errors are computed over examples.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,10 +20,10 @@ from mviz_lightning.modalities.base import type_in
 from mviz_lightning.modalities.text import Text, counts_of_tokens
 
 ROWS = 512
-"""Number of positions in a regression, of all examples together; one of each where there are more examples."""
+"""Number of positions in a regression, over all examples; with more examples, one position per example."""
 
 WIDER = 3
-"""Factor between the widths of the windows around a position."""
+"""Ratio of the widths of successive windows around a position."""
 
 
 def position_inputs(
@@ -35,16 +35,16 @@ def position_inputs(
     seed: int = 0,
     kin: Tensor | None = None,
 ) -> RawInputs | None:
-    """Read a few labelled positions of up to 1,024 examples; None where there are too few, or labels do not vary.
+    """Read a few labelled positions of up to 1,024 examples; None if there are too few, or if labels do not vary.
 
     Args:
         probe: The examples, with labels by position.
         places: ``(N, P)`` long: sampled positions of each example.
-        target: ``(N, P, ...)`` the labels there.
+        target: ``(N, P, ...)`` labels at these positions.
         task: What the outputs stand for.
         outputs: Scores of one position, C.
         seed: Seed of the folds, and of the choice among the positions.
-        kin: ``(N,)`` long: examples with the same number are kin; None where no two are.
+        kin: ``(N,)`` long: examples with equal numbers are related (kin); None if no two are.
     """
     known = labelled(target.flatten(0, 1), task).view(places.shape)
     examples = known.any(1).nonzero()[:MOST, 0]
@@ -60,7 +60,7 @@ def position_inputs(
     where = Shown(probe, examples[of], at, probe.by_position.lattice)
     shown, near = {name: where.numbers(name) for name in found.kernels}, where.near()
     kernels = {
-        # What a modality tells, everywhere alike and in another way at other places.
+        # Features whose effect is the same at all positions, plus features whose effect varies with the position.
         name: (found.kernels[name][of][:, of] if numbers is None else standardised_kernel(numbers)) * (1 + near)
         for name, numbers in shown.items()
     }
@@ -68,7 +68,7 @@ def position_inputs(
 
 
 def _drawn(known: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the row and the column, ``(n,)`` each, of up to ``count`` random known entries of every row."""
+    """Return row and column, ``(n,)`` each, of up to ``count`` random known entries of every row."""
     order = torch.rand(known.shape, generator=torch.Generator().manual_seed(seed)).masked_fill(~known, -1.0)
     chosen = order.topk(min(count, known.shape[1]), 1).indices
     rows = torch.arange(len(known)).unsqueeze(1).expand_as(chosen)
@@ -77,7 +77,7 @@ def _drawn(known: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _usual_labels(found: PositionLabels, places: Tensor, task: Task, outputs: int) -> Tensor:
-    """Return ``(n, C)``: the mean label of all examples at each of some places, which is nothing that inputs tell."""
+    """Return ``(n, C)``: the mean label of all examples at each of some positions, which does not depend on inputs."""
     distinct, of = torch.unique(places, return_inverse=True)
     usual = []
     for place in distinct:
@@ -88,12 +88,12 @@ def _usual_labels(found: PositionLabels, places: Tensor, task: Task, outputs: in
 
 @dataclass(frozen=True)
 class Shown:
-    """What modalities show around positions, in windows each of which is three times as wide as the one before.
+    """Features of modalities around positions, in windows that are each three times as wide as the previous one.
 
     Attributes:
         probe: The examples.
         examples: ``(n,)`` long: the example of each position.
-        places: ``(n,)`` long: its number, row by row of the lattice.
+        places: ``(n,)`` long: the index of each position, row by row of the lattice.
         lattice: Sizes of the axes of positions: ``(H, W)`` or ``(T,)``.
     """
 
@@ -103,10 +103,10 @@ class Shown:
     lattice: tuple[int, ...]
 
     def numbers(self, name: str) -> Tensor | None:
-        """Return ``(n, D)`` what a modality shows; None where it has no axes of the same positions.
+        """Return ``(n, D)`` features of a modality; None if it has no axes of these positions.
 
-        Of numbers, the mean of each channel in every window, less the same mean over all examples: where a position
-        lies is nothing that a modality tells. Of tokens, their counts in every window.
+        For numbers: the mean of each channel in every window, less the same mean over all examples, so that a feature
+        does not depend on the position alone. For tokens: their counts in every window.
         """
         path = self.probe.schema.values[name][0]
         leaf, real = self.probe.leaves[path], self.probe.real_entries(name)
@@ -119,7 +119,7 @@ class Shown:
         return self._means(RealNumbers(leaf, real), first)
 
     def near(self) -> Tensor:
-        """Return ``(n, n)``: how near positions are to one another, 1 for the same."""
+        """Return ``(n, n)``: the proximity of positions, 1 for equal ones."""
         at = torch.stack(torch.unravel_index(self.places, self.lattice), 1)
         return gaussian_kernel(standardised_kernel(at))
 
@@ -139,7 +139,7 @@ class Shown:
         return torch.cat([counts_of_tokens(shown, real & window) for window in near], 1)
 
     def _centres(self, sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
-        """Yield where each position lies in a leaf whose axes of positions have these sizes."""
+        """Yield the indices of each position in a leaf whose position axes have these sizes."""
         axes = _axes(self.lattice)
         for place in zip(*torch.unravel_index(self.places, axes), strict=True):
             yield tuple(int((int(at) + 0.5) * size / count) for at, size, count in zip(place, sizes, axes, strict=True))
@@ -147,18 +147,18 @@ class Shown:
 
 @dataclass(frozen=True)
 class RealNumbers:
-    """The numbers of a modality, example by example; what is padded or not finite is NaN.
+    """The numbers of a modality, example by example; padding and non-finite values are NaN.
 
     Attributes:
         leaf: ``(N, ...)``.
-        real: ``(N, ...)`` bool, False at padding; None where nothing is padded.
+        real: ``(N, ...)`` bool, False at padding; None if nothing is padded.
     """
 
     leaf: Tensor
     real: Tensor | None
 
     def of(self, example: int) -> Tensor:
-        """Return ``(...)`` those of one example."""
+        """Return ``(...)`` the numbers of one example."""
         values = self.leaf[example].float()
         values = values.where(values.isfinite(), torch.nan)
         real = None if self.real is None else self.real[example].bool()
@@ -167,7 +167,7 @@ class RealNumbers:
         return values.where(real.view(*real.shape, *[1] * (values.dim() - real.dim())), torch.nan)
 
     def usual(self, examples: Sequence[int]) -> Tensor:
-        """Return ``(...)``: their mean over some examples; one after another, since maps are large."""
+        """Return ``(...)``: the mean over some examples; one after another, because maps are large."""
         sums = torch.zeros(self.leaf.shape[1:], dtype=torch.float64)
         counts = torch.zeros_like(sums)
         for values in map(self.of, examples):
@@ -177,9 +177,9 @@ class RealNumbers:
 
 
 def axis_of_positions(shape: tuple[int, ...], lattice: tuple[int, ...]) -> int | None:
-    """Return the first of the axes of a leaf ``(N, ...)`` along which the positions of outputs lie; None without any.
+    """Return the first axis of a leaf ``(N, ...)`` that belongs to the outputs' positions; None if there is none.
 
-    They have the sizes of the lattice. Those of maps may be larger or smaller, all by the same factor.
+    Such axes have the sizes of the lattice. For maps, all sizes may be larger or smaller by the same factor.
     """
     axes = _axes(lattice)
     starts = range(1, len(shape) - len(axes) + 1)
@@ -193,14 +193,14 @@ def _axes(lattice: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _factor(sizes: Sequence[int], axes: Sequence[int]) -> bool:
-    """Return whether all sizes are the same multiple, or the same whole fraction, of those of the axes."""
+    """Return whether all sizes are the same multiple, or the same whole fraction, of the axes' sizes."""
     pairs = list(zip(sizes, axes, strict=True))
     same = all(size * axes[0] == sizes[0] * axis for size, axis in pairs)
     return same and (sizes[0] % axes[0] == 0 or axes[0] % sizes[0] == 0) and min(sizes) > 1
 
 
 def _reaches(size: int) -> list[int]:
-    """Return how far windows reach to either side of a position: 0, 1, 4, 13 and so on, and over everything."""
+    """Return the half-widths of windows around a position: 0, 1, 4, 13 and so on, and the whole axis."""
     widths = takewhile(lambda width: width < size, (WIDER**power for power in range(size)))
     return [*(width // 2 for width in widths), size]
 
@@ -211,7 +211,7 @@ def _windows(centre: Sequence[int], sizes: Sequence[int]) -> Iterator[tuple[slic
 
 
 def _mean(example: Tensor, window: tuple[slice, ...], first: int) -> Tensor:
-    """Return the mean of every channel in a window whose axes begin with the ``first``."""
+    """Return the mean of every channel in a window whose axes begin at axis ``first``."""
     some = example[(slice(None),) * first + window]
     axes = range(first, first + len(window))
     return some.nanmean(dim=tuple(axes)).flatten()

@@ -1,4 +1,4 @@
-"""What regressions without the user's model prove of every modality: what it tells alone, and beyond the others."""
+"""Proofs by regressions without the user's model: information of a modality alone, and beyond the others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,8 +17,9 @@ class Proofs:
     """The proofs of all modalities of one set of examples.
 
     Attributes:
-        alone: Modality -> what its raw inputs tell alone. A modality without numbers is absent.
-        beyond: Modality -> what its raw inputs add to those of the others. Absent too where no other has numbers.
+        alone: Modality -> proof from its raw inputs alone. Modalities without numbers are not included.
+        beyond: Modality -> proof of the gain of its raw inputs over the others'. Empty if only one modality has
+            numbers.
     """
 
     alone: Mapping[str, RawInputProof] = field(default_factory=dict)
@@ -28,24 +29,24 @@ class Proofs:
 def fit_proofs(
     probe: Probe, target: Tensor, task: Task, outputs: int, seed: int = 0, kin: Tensor | None = None
 ) -> Proofs:
-    """Predict the labels from the raw inputs of each modality, and from those of all with and without it.
+    """Predict the labels from the raw inputs of each modality alone, and of all modalities with and without it.
 
     Args:
-        probe: The examples, of which up to 1,024 are used.
+        probe: The examples; up to 1,024 are used.
         target: ``(N, ...)`` their labels; examples without one are left out.
         task: What the outputs stand for.
         outputs: Scores of one example, C.
         seed: Seed of the folds.
-        kin: ``(N,)`` long: examples with the same number are kin and lie in one fold; None where no two are.
+        kin: ``(N,)`` long: examples with equal numbers are related (kin) and are in one fold; None if no two are.
 
     Returns:
-        The proofs; empty where there are too few labels.
+        The proofs; empty if there are too few labels.
     """
     return proofs_from(RawInputs.of(probe, target, task, outputs, seed, kin))
 
 
 def proofs_from(inputs: RawInputs | None) -> Proofs:
-    """Return what regressions prove of every modality; nothing where there is nothing to read."""
+    """Return the proofs of every modality; empty without inputs."""
     if inputs is None:
         return Proofs()
     beyond = {name: prove_beyond_others(inputs, name) for name in inputs.things}

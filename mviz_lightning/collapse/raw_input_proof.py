@@ -1,4 +1,4 @@
-"""Whether a modality carries information about the label: a ridge regression on its raw inputs, without the model."""
+"""Does a modality have information about the label? A ridge regression on its raw inputs, without the model."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,8 @@ class RawInputProof:
     """How much of the labels' variance a ridge regression on one modality's raw inputs explains, on held-out examples.
 
     Attributes:
-        explained: Share of the labels' variance, classes as one-hot; 0 or below where the regression explains nothing.
+        explained: Share of the labels' variance, with one-hot classes; 0 or negative if the regression explains
+            nothing.
         error: Standard error of ``explained``.
         examples: Number of held-out examples.
     """
@@ -29,10 +30,10 @@ def fit_raw_input_proof(
 ) -> dict[str, RawInputProof]:
     """Predict the labels from the raw inputs of each modality alone, without the user's model.
 
-    Linear and Gaussian ridge regression; kernel and penalty are chosen on the training part and judged on held-out
-    fifths. A large share proves information. A share near 0 proves little for photographs or long texts. Near copies
-    and kin lie in one fold. Examples that are alike for another reason (sorted by label and time) look informative, as
-    in every split that does not group them.
+    Linear and Gaussian ridge regression; kernel and penalty are chosen on the training part and evaluated on held-out
+    fifths. A large share proves information. A share near 0 proves little for photographs or long texts. Near
+    duplicates and kin are in one fold. Examples that are similar for another reason (sorted by label and time) make a
+    modality look informative, as in any split that does not group them.
 
     Args:
         probe: The examples, of which up to 1,024 are used.
@@ -40,10 +41,10 @@ def fit_raw_input_proof(
         task: What the outputs stand for.
         outputs: Scores of one example, C.
         seed: Seed of the folds.
-        kin: ``(N,)`` long: examples with the same number are kin; None where no two are.
+        kin: ``(N,)`` long: examples with equal numbers are related (kin); None if no two are.
 
     Returns:
-        Modality -> its proof. A modality without numbers is absent, and all are where there are too few labels.
+        Modality -> its proof, without modalities that have no numbers; empty if there are too few labels.
     """
     inputs = RawInputs.of(probe, target, task, outputs, seed, kin)
     return {} if inputs is None else {name: prove_alone(inputs, name) for name in inputs.things}

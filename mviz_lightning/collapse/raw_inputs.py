@@ -1,4 +1,4 @@
-"""What regressions without the model read: the raw inputs of every modality, the labels, and which examples are kin."""
+"""Inputs of regressions without the model: raw inputs of every modality, labels, and related examples (kin)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from mviz_lightning.functional.targets import labelled
 from mviz_lightning.modalities.base import type_in
 
 FOLDS = 5
-"""Parts of the examples; each is held out once."""
+"""Number of folds of the examples; each fold is held out once."""
 
 MOST = 1024
-"""Largest number of examples in the regression; its time grows with the cube of this number."""
+"""Largest number of examples in the regression; its time is cubic in this number."""
 
 CATEGORIES = 4
-"""Largest number of columns of a modality whose few distinct values are treated as categories."""
+"""Largest number of columns of a modality whose few distinct values count as categories."""
 
 FEWEST = 8 * FOLDS
 """Smallest number of labelled examples for a regression: eight in every fold."""
@@ -33,7 +33,7 @@ FEWEST_KIN = 2 * FOLDS
 
 
 def encoded(target: Tensor, task: Task, outputs: int) -> Tensor:
-    """Return ``(n, C)`` float64: classes as one-hot, soft labels, labels and values as they are."""
+    """Return ``(n, C)`` float64: one-hot classes; soft labels, labels and values are unchanged."""
     if task == "multiclass" and target[:1].numel() == 1:
         return functional.one_hot(target.flatten(), outputs).double()
     return target.double().reshape(len(target), -1)
@@ -41,12 +41,13 @@ def encoded(target: Tensor, task: Task, outputs: int) -> Tensor:
 
 @dataclass(frozen=True)
 class ExampleInputs:
-    """What examples show, modality by modality.
+    """The raw inputs of examples, modality by modality.
 
     Attributes:
-        kernels: Modality -> ``(n, n)`` linear kernel of its standardised numbers. A modality without numbers is absent.
-        things: Modality -> ``(n,)`` long: examples with the same number have nearly equal inputs or are kin. A modality
-            with too few distinct ones is absent.
+        kernels: Modality -> ``(n, n)`` linear kernel of its standardised numbers. Modalities without numbers are not
+            included.
+        things: Modality -> ``(n,)`` long: examples with equal numbers have nearly equal inputs or are kin. Modalities
+            with too few distinct numbers are not included.
     """
 
     kernels: Mapping[str, Tensor]
@@ -58,8 +59,9 @@ class ExampleInputs:
 
         Args:
             probe: All examples.
-            examples: ``(n,)`` long: those that are read.
-            kin: ``(N,)`` long: examples with the same number are kin (one patient, one video). None where no two are.
+            examples: ``(n,)`` long: the examples to read.
+            kin: ``(N,)`` long: examples with equal numbers are related (kin: one patient, one video). None if no two
+                are.
         """
         numbers = {name: _numbers(probe, name) for name in probe.schema.names}
         features = {name: found[examples] for name, found in numbers.items() if found is not None}
@@ -71,17 +73,18 @@ class ExampleInputs:
 
 @dataclass(frozen=True)
 class RawInputs:
-    """The labelled examples of a probe, or positions of them, as regressions without the model read them.
+    """The labelled examples of a probe, or their positions, as inputs of regressions without the model.
 
     Attributes:
-        wanted: ``(n, K)`` float64: the labels, without columns that do not vary; of a regression, each with standard
+        wanted: ``(n, K)`` float64: the labels, without columns that do not vary; in a regression, each with standard
             deviation 1.
-        columns: ``(K,)`` long: the output of the model that each column of ``wanted`` is the label of.
-        kernels: Modality -> ``(n, n)`` linear kernel of its standardised numbers. A modality without numbers is absent.
-        things: Modality -> ``(n,)`` long: rows with the same number are of one example, or of examples that have nearly
-            equal inputs or are kin. A modality with too few distinct ones is absent.
+        columns: ``(K,)`` long: the model output of each column of ``wanted``.
+        kernels: Modality -> ``(n, n)`` linear kernel of its standardised numbers. Modalities without numbers are not
+            included.
+        things: Modality -> ``(n,)`` long: rows with equal numbers are of one example, or of examples that have nearly
+            equal inputs or are kin. Modalities with too few distinct numbers are not included.
         seed: Seed of the folds.
-        examples: ``(n,)`` long: the example of each row, where rows are positions; None where they are examples.
+        examples: ``(n,)`` long: the example of each row if rows are positions; None if rows are examples.
     """
 
     wanted: Tensor
@@ -95,7 +98,7 @@ class RawInputs:
     def of(
         cls, probe: Probe, target: Tensor, task: Task, outputs: int, seed: int = 0, kin: Tensor | None = None
     ) -> "RawInputs | None":
-        """Read up to 1,024 labelled examples; None where there are too few, or their labels do not vary.
+        """Read up to 1,024 labelled examples; None if there are too few, or if their labels do not vary.
 
         Args:
             probe: The examples.
@@ -103,7 +106,8 @@ class RawInputs:
             task: What the outputs stand for.
             outputs: Scores of one example, C.
             seed: Seed of the folds.
-            kin: ``(N,)`` long: examples with the same number are kin (one patient, one video). None where no two are.
+            kin: ``(N,)`` long: examples with equal numbers are related (kin: one patient, one video). None if no two
+                are.
         """
         examples = labelled(target, task).nonzero().flatten()[:MOST]
         wanted, columns = standardised(encoded(target[examples], task, outputs), task)
@@ -118,9 +122,9 @@ class RawInputs:
         return len(self.wanted) if self.examples is None else len(torch.unique(self.examples))
 
     def folds(self, name: str) -> Tensor:
-        """Return ``(n,)`` folds such that what is nearly equal in a modality, or kin, lies in one fold.
+        """Return ``(n,)`` folds; examples that are nearly equal in a modality, or kin, are in one fold.
 
-        Otherwise the regression would remember the noise of a thing instead of learning.
+        Otherwise the regression could memorise single things instead of learning.
         """
         distinct, thing = torch.unique(self.things[name], return_inverse=True)
         return (torch.randperm(len(distinct), generator=torch.Generator().manual_seed(self.seed)) % FOLDS)[thing]
@@ -130,7 +134,7 @@ class RawInputs:
         return torch.stack([self.wanted[folds != fold].mean(0) for fold in range(FOLDS)])[folds]
 
     def mean_and_error(self, gained: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        """Return the mean of ``(n, ...)`` values and its standard error, ``(...)`` each; things are drawn as a whole.
+        """Return the mean of ``(n, ...)`` values and its standard error, ``(...)`` each, with things as sampling units.
 
         ``error^2 = C / (C - 1) * sum over the C things of (sum of their deviations)^2 / n^2``.
         """
@@ -141,7 +145,7 @@ class RawInputs:
 
 
 def standardised(encodings: Tensor, task: Task) -> tuple[Tensor, Tensor]:
-    """Return the columns that vary beyond rounding, and their places; of a regression, with standard deviation 1."""
+    """Return the columns that vary beyond rounding, and their indices; in a regression, with standard deviation 1."""
     spread = encodings.std(0)
     kept = (spread > 0).nonzero()[:, 0]
     found = encodings[:, kept] / (spread[kept] if task == "regression" else 1.0)
@@ -152,7 +156,7 @@ def standardised(encodings: Tensor, task: Task) -> tuple[Tensor, Tensor]:
 
 
 def _numbers(probe: Probe, name: str) -> Tensor | None:
-    """Return a modality's raw numbers; None where it has none."""
+    """Return a modality's raw numbers; None if it has none."""
     path = probe.schema.values[name][0]
     try:
         modality_type = type_in(probe.schema, probe.leaves, name, probe.own_entries(path))
@@ -162,9 +166,9 @@ def _numbers(probe: Probe, name: str) -> Tensor | None:
 
 
 def _things(kernel: Tensor, columns: int, kin: Tensor | None) -> Tensor | None:
-    """Return ``(n,)``: the thing that each example belongs to; None where too few are distinct.
+    """Return ``(n,)``: the thing to which each example belongs; None if too few are distinct.
 
-    A few distinct values of up to four columns are categories, which recur in every fold.
+    A few distinct values of up to four columns are categories, which occur in every fold.
     """
     things = near_duplicates(kernel, columns)
     if len(torch.unique(things)) < FEWEST:
@@ -178,10 +182,10 @@ def _things(kernel: Tensor, columns: int, kin: Tensor | None) -> Tensor | None:
 
 
 def connected(memberships: Sequence[Tensor]) -> Tensor:
-    """Return ``(n,)``: the first example that each is connected with, by any chain of common memberships.
+    """Return ``(n,)``: the first example to which each is connected, by any chain of common memberships.
 
     Args:
-        memberships: ``(n,)`` each: examples with the same number belong together.
+        memberships: ``(n,)`` each: examples with equal numbers belong together.
     """
     first = torch.arange(len(memberships[0]))
     inverse = [torch.unique(numbers, return_inverse=True)[1] for numbers in memberships]
@@ -195,7 +199,7 @@ def connected(memberships: Sequence[Tensor]) -> Tensor:
 
 
 def kin_numbers(leaf: object) -> Tensor:
-    """Return ``(N,)`` long: the same number for entries that are equal; what is unknown (NaN, None) has no kin.
+    """Return ``(N,)`` long: equal numbers for equal entries; unknown entries (NaN, None) have no kin.
 
     Args:
         leaf: ``(N,)`` or ``(N, 1)`` tensor or array, or a list of strings or numbers.
@@ -207,7 +211,7 @@ def kin_numbers(leaf: object) -> Tensor:
 
 
 def require_single(path: str, leaf: object) -> None:
-    """Raise where a leaf of kin has several entries for each example: hardly two examples would ever be kin.
+    """Raise if a leaf of kin has several entries per example; then hardly any two examples would be kin.
 
     Raises:
         ConfigurationError: The leaf has more than one column.
@@ -221,7 +225,7 @@ def require_single(path: str, leaf: object) -> None:
 
 
 def _key(entry: object, place: int) -> tuple[object, ...]:
-    """Return what equal entries have in common."""
+    """Return a key that is the same for equal entries."""
     value = entry.tolist() if hasattr(entry, "tolist") else entry
     while isinstance(value, list | tuple) and len(value) == 1:
         value = value[0]

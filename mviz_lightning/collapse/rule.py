@@ -1,4 +1,4 @@
-"""Whether a model still uses a modality: a pure function of the runs so far."""
+"""Does a model still use a modality? A pure function of the runs so far."""
 
 import math
 from collections.abc import Sequence
@@ -13,57 +13,58 @@ from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.sinks.records import RunRecord, State
 
 WARM_UP = 2
-"""Number of first checks of a fit that are ignored where no labels show when the model has begun to learn."""
+"""Number of first checks of a fit that are ignored if there are no labels, because skill is then unknown."""
 
 SAME = 0.95
-"""Share of its own variance that the others predict from which a modality is a function of them."""
+"""Smallest share of its own variance, predicted by the others, at which a modality counts as a function of them."""
 
 LOOSE = 2
-"""Factor on ``max_total`` below which a modality that changes few decisions still counts as silent."""
+"""Factor on ``max_total``: below it, a check is silent on a modality that changes few decisions."""
 
 
 @dataclass(frozen=True)
 class CollapseRule:
-    """When a modality counts as unused, collapsed or redundant.
+    """The rule by which a modality counts as unused, collapsed or redundant.
 
-    A check is *silent* on a modality when swapping it changes neither the outputs (or little of them, and few
-    decisions) nor the score:
-    ``(total < max_total or (total < 2 * max_total and flips < max_flips)) and drop < max_drop``.
-    Without labels there is no ``drop``, and ``total < 2 * max_total and flips < max_flips`` decides; in a regression,
-    and where all decisions are equal, flips tell nothing. With M modalities ``max_total`` is multiplied by ``2 / M``.
+    A check is *silent* on a modality if swapping it hardly changes the outputs (or changes them a little, and few
+    decisions) and hardly changes the score: ``(total < max_total or (total < 2 * max_total and flips < max_flips)) and
+    drop < max_drop``. Without labels there is no ``drop``, and the condition is ``total < 2 * max_total and flips <
+    max_flips``. In a regression, and if all decisions are equal, flips are not used. With M modalities ``max_total`` is
+    multiplied by ``2 / M``.
 
-    Of own answers, ``nats/<m> < min_nats`` decides, the nats a token that an answer loses when the modality is swapped.
-    With more than 16 outputs, a check is not silent on a modality that decides ``max_single`` of the variance of one.
+    For own answers, the condition is ``nats/<m> < min_nats``: the answer's loss in nats per token when the modality is
+    swapped. With more than 16 outputs, a check is not silent on a modality with ``max_single`` or more of one output's
+    variance.
 
-    * Checks count from a skill above ``min_skill`` on, or above three of its standard errors where these are less, as
-      with 100 classes and more: before a model has learned, shares mean nothing. Below ``min_skill``, ``max_drop`` is
-      smaller in proportion.
-    * While the last ``patience`` checks are silent on it, a modality is not used. Then it is
-    * *collapsed*, if it is named in ``expected``, or its raw inputs explain more than ``min_gain`` of the labels'
-      variance beyond the others and more than three standard errors, or surely something of a single output's label,
-      or more than ``min_alone`` alone and more than three standard errors, unless it is redundant. With ``expected``,
-      no other modality is collapsed;
-    * *redundant*, if its raw inputs are proven to explain the labels alone, no gain beyond the others is proven, the
-      gain plus two standard errors is below ``max_gain``, and those of the others predict ``min_foretold`` of the
-      modality's own variance; or nearly all of it, whatever the gain: then it is a function of the others;
-    * *unused* otherwise, and also instead of collapsed while it is not yet learned: at every check so far its total
-      has risen, beyond the interval of the new one, the score has not fallen, and with the same steps of the square
-      root of the total it is above the limit within ``wait`` checks.
+    * * A check counts if the skill is above ``min_skill``, or above three of its standard errors if these are less (for
+    example with 100 classes or more): before a model has learned, shares have no meaning. Below ``min_skill``,
+    ``max_drop`` is reduced in proportion. * * If the last ``patience`` checks are silent on a modality, it is not used.
+    Then it is * * *collapsed*, if it is named in ``expected``; or if its raw inputs explain more than ``min_gain`` of
+    the labels'   variance beyond the others (and more than three standard errors), or have a proven gain for a single
+    output's   label; or if they explain more than ``min_alone`` alone (and more than three standard errors), unless it
+    is   redundant. With ``expected``, no other modality is collapsed; * * *redundant*, if its raw inputs are proven to
+    explain the labels alone, no gain beyond the others is proven, the   gain plus two standard errors is below
+    ``max_gain``, and the others' raw inputs predict ``min_foretold`` of the   modality's own variance. If they predict
+    nearly all of it (95 %), it is a function of the others, and redundant   at any gain; * * *unused* otherwise. It is
+    also *unused* instead of collapsed while it is not yet learned: at every check so far,   its total has risen beyond
+    the interval of the new total, the score has not fallen, and the square root of the   total, at its present rate,
+    reaches the limit within ``wait`` checks.
 
     Attributes:
-        expected: Names of the modalities that must be used; None for all that regressions show to be informative.
-        patience: Number of silent checks in a row.
-        max_total: Total effect, as a share of the outputs' variance, for two modalities.
-        max_flips: Share of changed predictions, ``flips/<m>``.
-        max_drop: Skill lost when the modality is swapped.
-        min_skill: Skill above which a model has learned, whatever its standard error.
-        min_alone: Share of the labels' variance, from 0 to 1, that an informative modality explains alone.
-        min_gain: Share of it that an informative modality explains beyond the others.
-        max_gain: Share of it up to which a modality counts as redundant.
-        max_single: Share of a single output's variance.
-        min_nats: Nats a token that an answer loses without a modality that it needs; 0.02 is 2 % of the perplexity.
-        min_foretold: Share of a redundant modality's own variance that the others' raw inputs predict, at the least.
-        wait: Number of checks; 0 for no waiting.
+        expected: Names of the modalities that must be used; None for all modalities that regressions prove informative.
+        patience: Number of consecutive silent checks.
+        max_total: Largest total effect of a silent check, as a share of the outputs' variance, for two modalities.
+        max_flips: Largest share of changed predictions, ``flips/<m>``, of a silent check.
+        max_drop: Largest loss of skill when the modality is swapped, for a silent check.
+        min_skill: Skill above which a model has learned, for any standard error.
+        min_alone: Smallest share of the labels' variance, from 0 to 1, that an informative modality explains alone.
+        min_gain: Smallest share of the labels' variance that an informative modality explains beyond the others.
+        max_gain: Largest share of the labels' variance that a redundant modality explains beyond the others.
+        max_single: Share of a single output's variance from which a check is not silent.
+        min_nats: Smallest loss of an answer, in nats per token, without a modality that it needs; 0.02 is 2 % of the
+            perplexity.
+        min_foretold: Smallest share of a redundant modality's own variance that the others' raw inputs predict.
+        wait: Number of further checks within which a rising total must reach the limit; 0 for no waiting.
     """
 
     expected: Sequence[str] | None = None
@@ -86,8 +87,8 @@ class CollapseRule:
         """Judge every modality after the last of the rows.
 
         Args:
-            rows: Runs of the monitor that gave values, in order.
-            score_reference: What the scores of these runs are measured against.
+            rows: Runs of the monitor with values, in order.
+            score_reference: The reference of the scores of these runs.
             modalities: Names, in declared order.
 
         Returns:
@@ -127,20 +128,20 @@ class CollapseRule:
             return row.values[f"nats/{name}"] < self.min_nats
         drop, total = drop_of(row, name, score_reference), row.values[f"total/{name}"]
         undecided = row.values.get(f"flips/{name}", math.inf) < self.max_flips and total < LOOSE * max_total
-        # The decisions of a model that always decides the same show nothing.
+        # Flips of a model with constant decisions are no evidence.
         undecided = undecided and row.evidence.get("decides", 1.0) > 0
         if drop is not None:
             return (undecided or total < max_total) and drop < self._max_drop(row, score_reference)
         return undecided if _decides(row) else total < max_total
 
     def _max_drop(self, row: RunRecord, score_reference: ScoreReference) -> float:
-        """Return the loss of skill below which a check is silent: of a small skill it is a share."""
+        """Return the loss of skill below which a check is silent; it is reduced in proportion to a small skill."""
         skill = learned_skill(row, score_reference)[0]
         small = skill is not None and 0 < skill < self.min_skill
         return self.max_drop * skill / self.min_skill if small and skill is not None else self.max_drop
 
     def _state(self, name: str, alone: RawInputProof | None, beyond: BeyondOthersProof | None) -> State:
-        """Return the state of a modality that is not used, by what is proven of it."""
+        """Return the state of a modality that is not used, from its proofs."""
         tells = alone is not None and alone.explained > max(self.min_alone, SURE * alone.error)
         adds = beyond is not None and not self._same(beyond) and self._gains(beyond)
         nothing = beyond is not None and not adds and self._adds_nothing(beyond)
@@ -149,14 +150,14 @@ class CollapseRule:
 
     @staticmethod
     def _same(beyond: BeyondOthersProof) -> bool:
-        """Return whether a modality is a function of the others: it adds nothing, whatever a regression gains."""
+        """Return whether a modality is a function of the others; then it adds nothing, at any gain of a regression."""
         return beyond.foretold is not None and beyond.foretold >= SAME
 
     def _gains(self, beyond: BeyondOthersProof) -> bool:
         return beyond.gain > max(self.min_gain, SURE * beyond.error) or bool(beyond.outputs)
 
     def _adds_nothing(self, beyond: BeyondOthersProof) -> bool:
-        """Return whether no gain is found, and none was missed: the others tell much of the modality itself."""
+        """Return whether no gain was found, and none was missed: the others predict enough of the modality itself."""
         if beyond.foretold is not None and beyond.foretold < self.min_foretold:
             return False
         return self._same(beyond) or beyond.gain + 2 * beyond.error < self.max_gain
@@ -168,9 +169,9 @@ class CollapseRule:
 
         Args:
             rows: The checks that were judged.
-            silent: Number of silent ones at their end.
+            silent: Number of silent checks at the end.
             name: The modality.
-            score_reference: What scores are measured against.
+            score_reference: The reference of the scores.
             limit: The total from which the modality counts as used.
         """
         first = len(rows) - silent + self.patience - 1
@@ -180,10 +181,10 @@ class CollapseRule:
 
 
 def rises(before: RunRecord, now: RunRecord, name: str, limit: float, checks: int) -> bool:
-    """Return whether a total rises beyond its interval, and fast enough to reach a limit within some checks.
+    """Return whether a total rises beyond its interval, and fast enough to reach a limit within ``checks`` checks.
 
-    The square root of the total is proportional to the weight of the modality in the outputs, so it is what a training
-    changes step by step.
+    The square root of the total is proportional to the weight of the modality in the outputs, which training changes
+    step by step.
 
     Args:
         before: The check before.

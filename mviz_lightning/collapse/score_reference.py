@@ -1,4 +1,4 @@
-"""What scores are measured against: the score of one constant answer, and the score of the labels themselves."""
+"""The reference of scores: the score of one constant answer, and the score of the labels themselves."""
 
 import math
 from collections.abc import Mapping
@@ -19,19 +19,19 @@ from mviz_lightning.functional.rounding import beyond_rounding
 from mviz_lightning.metrics.local import local_value
 
 TIE = 1e-9
-"""By how much, relative to itself, the frequency of a label is lowered per label before it: enough to order labels."""
+"""Relative decrease of a label's frequency per label before it; it is just enough to order equal frequencies."""
 
 
 @dataclass(frozen=True)
 class ScoreReference:
-    """What scores and modalities of one set of examples are measured against.
+    """The reference of scores, and the proofs of modalities, for one set of examples.
 
     Attributes:
-        chance: Score of one constant answer, the labels' frequencies or mean; None where the score gives no number.
-        perfect: Score of the labels themselves; None where the score gives no number.
-        alone: Modality -> the proof from its raw inputs; None until the proof is fitted. A modality without numbers is
-            absent.
-        beyond: Modality -> the proof of what its raw inputs add to those of the others; None until it is fitted.
+        chance: Score of one constant answer (the labels' frequencies or mean); None if the score is not a number.
+        perfect: Score of the labels themselves; None if the score is not a number.
+        alone: Modality -> the proof from its raw inputs; None until it is fitted. Modalities without numbers are not
+            included.
+        beyond: Modality -> the proof of the gain of its raw inputs over the others'; None until it is fitted.
     """
 
     chance: float | None = None
@@ -41,15 +41,15 @@ class ScoreReference:
 
     @property
     def proven(self) -> bool:
-        """Whether the proofs are fitted; those of an older version lack what is beyond the others."""
+        """Whether all proofs are fitted; proofs of older versions lack ``beyond``."""
         return self.alone is not None and self.beyond is not None
 
     def with_proofs(self, proofs: Proofs | None) -> "ScoreReference":
-        """Return the reference with these proofs; as it is where they could not be fitted."""
+        """Return the reference with these proofs; unchanged if they could not be fitted."""
         return self if proofs is None else replace(self, alone=proofs.alone, beyond=proofs.beyond)
 
     def skill(self, score: float) -> float | None:
-        """Return where a score lies between chance (0) and perfection (1); None where the two are not told apart."""
+        """Return a score on the scale from chance (0) to perfection (1); None if these two are equal or unknown."""
         if self.chance is None or self.perfect is None or not abs(self.perfect - self.chance) > 0:
             return None
         return (score - self.chance) / (self.perfect - self.chance)
@@ -70,7 +70,7 @@ class ScoreReference:
 
 
 def anchors(score: Metric, task: Task, target: Tensor, outputs: int) -> ScoreReference:
-    """Return what a score gives for one constant answer and for the labels themselves.
+    """Return the score of one constant answer and of the labels themselves.
 
     Args:
         score: A torchmetric of predictions and targets; larger may be better or worse.
@@ -79,22 +79,22 @@ def anchors(score: Metric, task: Task, target: Tensor, outputs: int) -> ScoreRef
         outputs: Scores of one example, C.
     """
     right = encoded(target, task, outputs)
-    usual = right.mean(0).where(beyond_rounding(right), right)  # a mean of equal labels is the label, without rounding
-    if task == "multilabel":  # one constant answer has no ties, which rankings count against it
+    usual = right.mean(0).where(beyond_rounding(right), right)  # constant labels keep their exact value
+    if task == "multilabel":  # without ties, which rankings penalise
         usual = usual * (1 - TIE * torch.arange(outputs, dtype=usual.dtype, device=usual.device))
     chance, perfect = (scored(score, answers, target, task) for answers in (usual, right))
     if perfect is None or math.isnan(perfect):
         return ScoreReference()
-    # The correlation with a constant is 0 in some metrics and NaN in others.
+    # The correlation with a constant is NaN in some metrics and 0 in others; use 0.
     return ScoreReference(0.0 if chance is not None and math.isnan(chance) else chance, perfect)
 
 
 def scored(score: Metric, answers: Tensor, target: Tensor, task: Task) -> float | None:
-    """Return the score of ``(n, C)`` answers on this process; None where the score refuses them or is not finite."""
+    """Return the score of ``(n, C)`` answers on this process; None if the score raises or is infinite."""
     metric = score.clone().to(answers.device)
     try:
         metric.update(answers.squeeze(-1) if answers.shape[-1] == 1 and task != "multilabel" else answers, target)
         value = local_value(metric)
-    except Exception:  # a user's own metric may refuse answers that are all equal
+    except Exception:  # a user's metric may raise for constant answers
         return None
     return float(value) if value.numel() == 1 and not bool(value.isinf()) else None

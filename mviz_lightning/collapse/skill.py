@@ -1,4 +1,4 @@
-"""The model's skill on all fixed examples, with its standard error: whether it has begun to learn."""
+"""The model's skill on all fixed examples, with its standard error; it shows whether the model has begun to learn."""
 
 import math
 import warnings
@@ -16,16 +16,16 @@ from mviz_lightning.metrics.example_scores import ExampleMean
 from mviz_lightning.metrics.score_forms import FittedScore
 
 PARTS = 16
-"""Parts of the examples that the jackknife leaves out, one at a time."""
+"""Number of parts of the examples; the jackknife leaves out one part at a time."""
 
 
 @dataclass(frozen=True)
 class Skill:
-    """Where a score lies between chance (0) and perfection (1).
+    """A score on the scale from chance (0) to perfection (1).
 
     Attributes:
         value: The skill.
-        error: Its standard error; infinite where the score gives no number on parts of the examples.
+        error: Its standard error; infinite if the score is not a number on parts of the examples.
     """
 
     value: float
@@ -33,7 +33,7 @@ class Skill:
 
     @property
     def evidence(self) -> dict[str, float]:
-        """What a run keeps: finite numbers by name."""
+        """The stored values of a run: finite numbers by name."""
         named = {"skill": self.value, "skill_error": self.error}
         return {name: number for name, number in named.items() if math.isfinite(number)}
 
@@ -41,7 +41,7 @@ class Skill:
 def measured_skill(
     score: Metric, task: Task, predicted: Tensor, target: Tensor, outputs: int, examples: Tensor | None = None
 ) -> Skill | None:
-    """Return the skill of predictions; None where the score does not tell chance from perfection.
+    """Return the skill of predictions; None if chance and perfection have the same score or none.
 
     Args:
         score: A torchmetric of predictions and targets; larger may be better or worse.
@@ -49,7 +49,7 @@ def measured_skill(
         predicted: ``(n, C)`` or ``(n,)`` predictions (probabilities or values) of labelled examples.
         target: ``(n, ...)`` their labels in the shape that metrics take.
         outputs: Scores of one example, C.
-        examples: ``(n,)`` long: the example of each prediction, where these are of positions; None where of examples.
+        examples: ``(n,)`` long: the example of each prediction, for predictions of positions; None for examples.
     """
     with warnings.catch_warnings():  # parts of the examples may lack a class
         warnings.simplefilter("ignore")
@@ -67,10 +67,10 @@ def standard_error(
 ) -> float:
     """Return the standard error of a score of n examples.
 
-    Shares of right answers: ``sqrt(s (1 - s) / n)``. Means of a value of each example: the values' standard deviation
-    over ``sqrt(n)``. All others (R2, AUROC, a metric of the user's own), and all scores of positions, which are not
-    independent within an example: the jackknife that leaves out each of 16 random parts of the examples,
-    ``sqrt((G - 1) / G * sum_j (s_(j) - mean)^2)``; infinite where a part gives no number.
+    Accuracies: ``sqrt(s (1 - s) / n)``. Means of one value per example: the values' standard deviation divided by
+    ``sqrt(n)``. All other scores (R2, AUROC, a user's metric), and scores of positions (which are not independent
+    within an example): the jackknife over 16 random parts of the examples, ``sqrt((G - 1) / G * sum_j (s_(j) -
+    mean)^2)``. It is infinite if the score is not a number on a part.
     """
     if examples is not None:
         found, of = torch.unique(examples, return_inverse=True)
@@ -85,7 +85,7 @@ def standard_error(
 
 
 def _jackknifed(statistic: Callable[[Tensor], float | None], count: int) -> float:
-    """Return the standard error of a statistic of the examples of a mask, without one of 16 parts at a time."""
+    """Return the jackknife standard error of a statistic of masked examples, over 16 random parts."""
     parts = torch.randperm(count, generator=torch.Generator().manual_seed(0)) % PARTS
     found = [statistic(parts != part) for part in range(PARTS)]
     values = torch.tensor([math.nan if one is None else one for one in found], dtype=torch.float64)

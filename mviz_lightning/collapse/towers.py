@@ -1,8 +1,8 @@
-"""Scores of pairs: when the embeddings of one modality have collapsed, and what to say of it.
+"""Scores of pairs: the rule for collapsed embeddings of one modality, and its messages.
 
-A pair is scored by both of its modalities, so that a model that has learned changes its outputs with either of them:
-totals near 1 tell nothing. A tower that tells its examples apart no longer loses retrieval in both directions. Which of
-the two it is, the embeddings tell.
+The score of a pair depends on both modalities, so the outputs of a trained model change with either of them, and totals
+near 1 are no evidence. If one tower maps all examples to the same embedding, retrieval fails in both directions. The
+embeddings show which of the two towers has collapsed.
 """
 
 import math
@@ -19,13 +19,13 @@ RETRIEVAL = "retrieval"
 """Name of the evidence that the score of a run is retrieval within groups."""
 
 CHANCE = "chance"
-"""Name of the evidence that tells the retrieval of random answers."""
+"""Name of the evidence with the retrieval score of random answers."""
 
 ONE_POINT = -0.001
-"""Uniformity above which embeddings count as one point; networks of random weights are below -0.005."""
+"""Uniformity above which embeddings count as one point; networks with random weights have less than -0.005."""
 
 SHRUNK = 0.1
-"""Uniformity, as a fraction of that at the first check, above which the embeddings shrink to one point."""
+"""Uniformity, as a fraction of its value at the first check, below which embeddings count as one point."""
 
 ONE_LINE = 1.5
 """Effective rank below which embeddings count as one line."""
@@ -44,9 +44,9 @@ def reads_retrieval(row: RunRecord) -> bool:
 
 
 def is_collapsed_tower(rows: Sequence[RunRecord], name: str) -> bool:
-    """Return whether the embeddings of a modality are one point or one line at the last of some runs.
+    """Return whether the embeddings of a modality are one point or one line at the last run.
 
-    That is a uniformity above -0.001, or above 0.1 of that of the first run, or an effective rank below 1.5.
+    The condition is a uniformity above -0.001 or above 0.1 times that of the first run, or an effective rank below 1.5.
 
     Args:
         rows: The runs, in order.
@@ -61,14 +61,14 @@ def is_collapsed_tower(rows: Sequence[RunRecord], name: str) -> bool:
 
 @dataclass(frozen=True)
 class TowerRule:
-    """When one of the two modalities whose pairs are scored counts as collapsed or unused.
+    """The rule by which one of two modalities whose pairs are scored counts as collapsed or unused.
 
-    Checks count from the first on that finds pairs above chance, by the limits of :class:`CollapseRule`, and where the
-    embeddings of a modality have collapsed. A check is *silent* on a modality if its embeddings have collapsed
-    (:func:`is_collapsed_tower`) and less than ``max_drop`` of the skill is lost when it is swapped; or on both if no
-    embeddings have collapsed and the skill is below ``max_drop``: pairs were found once and no longer are. While the
-    last ``patience`` checks are silent, a modality is *collapsed* where its embeddings have, or where ``expected``
-    names it; else *unused*. With ``expected``, no other modality is collapsed.
+    Checks count from the first one with a skill above ``min_skill`` of :class:`CollapseRule`; checks with collapsed
+    embeddings always count. A check is *silent* on a modality if its embeddings have collapsed
+    (:func:`is_collapsed_tower`) and swapping it loses less than ``max_drop`` of skill. It is silent on both modalities
+    if no embeddings have collapsed and the skill is below ``max_drop``: pairs were found before and no longer are. If
+    the last ``patience`` checks are silent on a modality, it is *collapsed* if its embeddings have collapsed, otherwise
+    *unused*. With ``expected``, the modalities named there are *collapsed*, and no others.
 
     Attributes:
         limits: The limits.
@@ -115,19 +115,19 @@ class TowerRule:
 
 
 def rule_for(row: RunRecord, limits: CollapseRule) -> CollapseRule | TowerRule:
-    """Return the rule that judges a run: that of towers where the score is retrieval."""
+    """Return the rule for a run: the rule for towers if the score is retrieval."""
     return TowerRule(limits) if reads_retrieval(row) else limits
 
 
 def tower_headline(verdict: Verdict) -> str:
-    """Return what a check finds of a modality that is not used, in a few words."""
+    """Return the finding about a modality that is not used, in a few words."""
     if verdict.state is State.COLLAPSED:
         return "its embeddings no longer tell its examples apart" + (", from the start" if verdict.from_start else "")
     return "the model found pairs by it before and no longer does"
 
 
 def tower_evidence(row: RunRecord, name: str, rest: Sequence[str]) -> list[str]:
-    """Return what a run shows of a tower, one line each; nothing where its embeddings were not measured."""
+    """Return the measurements of a tower in a run, one line each; empty if its embeddings were not measured."""
     told = {
         "uniformity": ("uniformity of its embeddings {own} (0 is one point); that of {other} {others}", 3),
         "effective_rank": ("effective rank of its embeddings {own} (1 is one line); that of {other} {others}", 1),
@@ -142,5 +142,5 @@ def tower_evidence(row: RunRecord, name: str, rest: Sequence[str]) -> list[str]:
 
 
 def tower_remedies(name: str, rest: Sequence[str]) -> list[str]:
-    """Return what to try where a tower has collapsed, one line each."""
+    """Return advice for a collapsed tower, one line each."""
     return ["What to try:", *(f"  - {line.format(name=name, rest=' and '.join(rest))}" for line in REMEDIES)]

@@ -1,4 +1,4 @@
-"""What was found of a modality: its verdict, since when, and the skill that is lost without it."""
+"""The verdict on a modality: its state, its first check, and the loss of skill without it."""
 
 import math
 from collections.abc import Sequence
@@ -23,19 +23,19 @@ class Verdict(Displayed):
     Attributes:
         modality: Name of the modality.
         state: Used, unused, collapsed, or redundant.
-        since: First check of the state; None where every check found the modality used.
-        row: The latest check that could be judged; None before there is one.
+        since: First check of the state; None if the modality was used at every check.
+        row: The latest check that could be judged; None if there is none yet.
         rest: Names of the other modalities.
-        skill: Skill of the model at that check, 0 at chance and 1 at perfection, on all fixed examples where it was
-            measured; None without labels or scale.
-        drop: Skill lost at that check when the modality is swapped; None without labels or scale.
-        alone: Proof from its raw inputs; None where it was not fitted or could not be.
+        skill: Skill of the model at that check, 0 at chance and 1 at perfection, on all fixed examples if it was
+            measured there; None without labels or without a reference.
+        drop: Loss of skill at that check when the modality is swapped; None without labels or without a reference.
+        alone: Proof from its raw inputs; None if it was not or could not be fitted.
         from_start: Whether no check found the modality used.
-        beyond: Proof of what its raw inputs add to those of the others; None where it was not fitted or could not be.
-        rose_from: Total effect at the check before, where the modality would be collapsed if its total did not rise:
-            it is not yet learned. None otherwise.
+        beyond: Proof of the gain of its raw inputs over the others'; None if it was not or could not be fitted.
+        rose_from: Total effect at the previous check, if the modality is not yet learned: it would be collapsed if its
+            total did not rise. None otherwise.
         head: The further head that was judged; ``""`` for the main one.
-        class_names: Names of the outputs; empty where none are known.
+        class_names: Names of the outputs; empty if unknown.
     """
 
     modality: str
@@ -54,7 +54,7 @@ class Verdict(Displayed):
 
     @property
     def subject(self) -> str:
-        """What was judged, in words: the modality, and the further head."""
+        """The subject of the verdict in words: the modality, and the further head."""
         return f"{self.modality} (head {self.head})" if self.head else self.modality
 
     def __str__(self) -> str:
@@ -68,17 +68,18 @@ class Verdict(Displayed):
         return verdict_card(self)
 
     def output(self, number: int) -> str:
-        """Return an output in words: its name, or its number where it has none."""
+        """Return an output in words: its name, or its index if it has no name."""
         return repr(self.class_names[number]) if number < len(self.class_names) else f"output {number}"
 
 
 @dataclass(frozen=True)
 class Spells:
-    """Checks of one modality that follow one another and are silent on it.
+    """Runs of consecutive checks that are silent on one modality.
 
     Attributes:
-        since: First check of the last silent spell, or of the checks that ended it; None where there was none.
-        silent: Number of silent checks at the end; 0 where these are fewer than a spell.
+        since: First check of the last silent spell, or the first check after it if it has ended; None if there was
+            none.
+        silent: Number of silent checks at the end; 0 if they are fewer than a spell.
         from_start: Whether no check found the modality used.
     """
 
@@ -105,7 +106,7 @@ class Spells:
     def verdict(
         self, name: str, rows: Sequence[RunRecord], score_reference: ScoreReference, modalities: Sequence[str]
     ) -> Verdict:
-        """Return the verdict that a modality is used, since when, with what the latest check shows."""
+        """Return the verdict that a modality is used, with its first check and the values of the latest check."""
         return Verdict(
             modality=name,
             since=self.since,
@@ -118,10 +119,10 @@ class Spells:
 
 
 def learned_skill(row: RunRecord, score_reference: ScoreReference) -> tuple[float | None, float]:
-    """Return the skill on all fixed examples with its standard error; on the recombined ones, without, where unknown.
+    """Return the skill and its standard error: on all fixed examples, or if unknown on the recombined ones.
 
-    The error is infinite where it is unknown; the skill is None without labels or scale. In a regression it is infinite
-    too: R2 without noise rises from 0 long before the model has learned a modality, and its error is next to 0.
+    An unknown error is infinite; the skill is None without labels or reference. In a regression the error is infinite
+    too: without noise, R2 rises from 0 long before the model has learned a modality, and its own error is nearly 0.
     """
     if "skill" in row.evidence:
         decides = "decides" in row.evidence  # a regression has no decisions
@@ -130,12 +131,12 @@ def learned_skill(row: RunRecord, score_reference: ScoreReference) -> tuple[floa
 
 
 def skill_of(row: RunRecord, score_reference: ScoreReference) -> float | None:
-    """Return where a run's score lies between chance (0) and perfection (1); None without labels or scale."""
+    """Return a run's score on the scale from chance (0) to perfection (1); None without labels or reference."""
     return score_reference.skill(row.values["score"]) if "score" in row.values else None
 
 
 def drop_of(row: RunRecord, name: str, score_reference: ScoreReference) -> float | None:
-    """Return the skill that is lost when a modality is swapped; None without labels or scale."""
+    """Return the loss of skill when a modality is swapped; None without labels or reference."""
     skill, lost = skill_of(row, score_reference), row.values.get(f"perceptual/{name}")
     if skill is None or lost is None:
         return None

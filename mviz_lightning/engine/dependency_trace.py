@@ -33,8 +33,8 @@ class Frame:
         inputs: Tags of its arguments.
         seen: Tags of all operations inside it.
         edits: Whether it changed an argument in place.
-        outputs: Keys -> every tensor and every other leaf that it returned, since the caller may assign into
-        containers.
+        outputs: Keys -> every tensor and every other leaf that it returned; collected at once, since the caller may
+            assign into containers.
         tags: Tags of what it returned.
     """
 

@@ -51,7 +51,7 @@ def warn_of_outputs(
         probe: Some examples.
         call: The call of the model, with what it returned.
         named: Modalities and leaves that earlier warnings named; they are left out here, and newly named ones are
-        added.
+            added.
         trained: Whether the model is trained.
 
     Returns:

@@ -16,7 +16,7 @@ COPIES = frozenset({
     _aten.index_select, _aten.masked_select, _aten.pixel_shuffle, _aten.pixel_unshuffle, _aten.repeat, _aten.roll,
     _aten.stack, _aten.take, _aten.unsafe_chunk, _aten.unsafe_split, _aten.unsafe_split_with_sizes,
 })  # fmt: skip
-"""Operations that copy elements of their first argument, beside those that PyTorch tags as ``view_copy``."""
+"""Operations that copy elements of their first argument, in addition to those that PyTorch tags as ``view_copy``."""
 
 PLACING = frozenset({"device", "memory_format"})
 """Options of these operations that also hold for element numbers; an element type does not."""

@@ -203,8 +203,8 @@ def _returning(found: Any) -> Callable[[Encode], Encode]:
 def _joined(encodings: Sequence[Any]) -> Any:
     """Return the encodings of several rows' items as one encoding.
 
-    An encoding is a tensor ``(n, L, d)`` or ``(L, d)``, a list with a tensor ``(L, d)`` for each item, or an object
-    that holds one of these, and possibly one more for each layer.
+    An encoding is a tensor ``(n, L, d)`` or ``(L, d)``, or a list with a tensor ``(L, d)`` for each item. It may also
+    be an object that holds one of these, and possibly one more for each layer.
     """
     first = encodings[0]
     if isinstance(first, Tensor):

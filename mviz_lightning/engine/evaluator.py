@@ -95,7 +95,7 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
             probe: The examples that the queries refer to.
             queries: The rows to evaluate.
             at_least: Smallest number of rows; the last row is repeated, so that all processes run equally many
-            forwards.
+                forwards.
 
         Returns:
             For each query ``(R, C)`` outputs of its R rows, on the model's device, in the model's own data type.

@@ -69,7 +69,7 @@ class GroupRegionsReader:
     Attributes:
         regions: Reads one region of each row.
         members: ``(N, K)`` long: for a row with each example in its first modality, the examples whose regions are
-        read.
+            read.
     """
 
     regions: OutputReader

@@ -268,7 +268,7 @@ def _alone(evaluator: Evaluator) -> Evaluator:
 def with_joint(
     evaluators: Mapping[str, Evaluator], predict: JointPredict | None
 ) -> tuple[dict[str, Evaluator], JointOutputs | None]:
-    """Return evaluators that share their rows, and what they share; evaluators that share nothing where this fails.
+    """Return evaluators that share their rows, and the shared outputs; plain ones and None if nothing can be shared.
 
     Args:
         evaluators: Head -> its evaluator, the main head first.

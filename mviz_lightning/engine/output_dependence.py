@@ -34,9 +34,9 @@ def trace_forward(evaluator: Evaluator, probe: Probe) -> Trace | None:
 def interacting_modalities(found: Trace | None, schema: BatchSchema, path: str) -> list[str]:
     """Return the modalities that a stray leaf acts with.
 
-    A leaf acts with a modality if both enter one operation before the leaf is mixed with any modality, or if one
-    submodule uses both. Modalities that it meets alone are preferred; those that it meets together with others count
-    only if there are no such modalities.
+    A leaf acts with a modality if one submodule uses both. It also does if both enter one operation while the leaf is
+    not mixed with any modality yet. Modalities that it meets alone are preferred. Those that it meets together with
+    others count only if there are no such modalities.
 
     Args:
         found: A traced forward; None if there is none.
@@ -73,8 +73,8 @@ def modalities_without_effect(
     """Return the modalities on which the outputs do not depend, each with the fact that shows it.
 
     Swapping such a modality among the examples changes no bit of the outputs. Before the training this is not enough: a
-    weight may still be 0, that of a gate at initialisation for example. A modality is then returned only if no
-    operation leads from it to the outputs, or if the outputs were guessed and some other modality does change them. A
+    weight may still be 0, that of a gate at initialisation for example. One more fact is then needed: no operation
+    leads from the modality to the outputs, or the outputs were guessed and some other modality does change them. A
     modality that is the same in all examples is returned if no operation leads from it to the outputs.
 
     Args:

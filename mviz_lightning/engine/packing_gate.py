@@ -16,7 +16,7 @@ TRIED = 2
 """Number of rows whose text is changed."""
 
 COMPARED = 8
-"""Number of an item's last tokens whose logits are compared: text that enters any layer changes them."""
+"""Number of an item's last tokens whose logits are compared: they change if text enters any layer."""
 
 NARROW, WIDE = 2e-2, 1e-3
 """Smallest relative change of these logits that shows that items attend to the text: in 16 bits, and in more.

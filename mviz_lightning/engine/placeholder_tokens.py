@@ -24,7 +24,7 @@ TOKENIZERS = ("tokenizer", "processor")
 """Names of attributes, or of properties, under which users keep a tokenizer."""
 
 INNER = re.compile(r"[a-z]\w*_config")
-"""Names under which a configuration keeps those of its parts."""
+"""Names under which a configuration keeps the configurations of its parts."""
 
 SPACE = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": "\n", "ĉ": "\t"})
 """White space in the tokens of byte-level and SentencePiece vocabularies."""

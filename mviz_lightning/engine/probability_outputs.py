@@ -162,8 +162,8 @@ def head_of(outputs: Tensor, task: Task, last: Last | None, *, untold: bool = Fa
         untold: Whether neither a loss nor a metric of the user's shows what the outputs are.
 
     Returns:
-        ``"softmax"``, ``"sigmoid"``, ``"mixture"`` for averaged probabilities, ``"sparse"`` for those with zeros or
-        ones that no logits give, or None for logits and for values.
+        The operation, ``"softmax"`` or ``"sigmoid"``; ``"mixture"`` for averaged probabilities; ``"sparse"`` for those
+        with zeros or ones that no logits give; None for logits and for values.
     """
     if task == "multiclass" and sums_to_percent(outputs):
         return "softmax"

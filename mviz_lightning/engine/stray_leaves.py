@@ -29,7 +29,7 @@ def warn_of_stray_leaves(
         outputs: ``(R, C)`` outputs of :func:`trial_rows`, not recombined.
         call: The call of the model, with what it returned.
         named: Modalities and leaves that earlier warnings named; they are left out here, and newly named ones are
-        added.
+            added.
     """
     told = set() if named is None else named
     found = [path for path in probe.schema.unowned if leaf_matters(evaluator, probe, path, outputs)]

@@ -39,6 +39,6 @@ MOVED = {
     "Kind": "mviz_lightning.kinds.ModalityType",
     "kind_of": "mviz_lightning.modalities.modality_type_of",
 }
-"""Old public name -> new place; the old names go with the next release."""
+"""Old public name -> new name. The next release removes the old names."""
 
 __getattr__ = moved_names(__name__, MOVED)

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
 
 CHANNEL_COUNTS = (1, 3, 4)
-"""Sizes that mark an axis as the channel axis: grey, RGB, RGBA."""
+"""Sizes of an axis that can be the channel axis: grey, RGB, RGBA."""
 
 
 class Image(ModalityType):
     """Images ``(N, C, H, W)``, ``(N, H, W, C)`` or ``(N, H, W)`` with any number of channels.
 
     A segment is a patch of a grid, or a superpixel (``Modality(superpixels=True)``). Figures show 1 channel as grey, 3
-    or 4 channels as colours, and any other number as its mean. Of images of several sizes, each is divided and drawn in
-    its own; their padding belongs to no segment.
+    or 4 channels as colours, and any other number of channels as their mean. Images of several sizes are each divided
+    and drawn in their own size; padding belongs to no segment.
     """
 
     name = "image"
@@ -51,7 +51,7 @@ class Image(ModalityType):
                 f"kind='image' of {self.path!r}: expected (N, C, H, W), (N, H, W, C) or (N, H, W); found "
                 f"{tuple(getattr(values, 'shape', ()))}."
             )
-        self._denormalised(self._channels_first[:1, :, :1, :1].flatten(0, 1).float())  # a wrong mean= is named at once
+        self._denormalised(self._channels_first[:1, :, :1, :1].flatten(0, 1).float())  # raises early for a wrong mean=
         index = self._placed(self._superpixels if self.modality.superpixels else self._patches)
         return Segments(self.path, index if values.dim() == 3 else index.unsqueeze(self._channel_axis), self._fill())
 
@@ -68,7 +68,7 @@ class Image(ModalityType):
 
     @cached_property
     def _real(self) -> Tensor | None:
-        """``(N, H, W)`` True at pixels that are not padding; None where none is known to be."""
+        """``(N, H, W)`` True at pixels that are not padding; None if no pixel is known to be padding."""
         mask, size = self.mask, self._channels_first.shape[2:]
         if mask is not None and mask.shape[1:] == size:
             return mask
@@ -77,7 +77,7 @@ class Image(ModalityType):
         return self.own if self.own.dim() == 3 else self.own.any(self._channel_axis)
 
     def _area(self, example: int) -> tuple[slice, slice]:
-        """Return the rows and columns of an image without its padding; all of them where all is padding."""
+        """Return the rows and columns of an image without its padding; all of them if all pixels are padding."""
         if self._real is None or not self._real[example].any():
             return slice(None), slice(None)
         real = self._real[example]
@@ -90,7 +90,7 @@ class Image(ModalityType):
         return height, width
 
     def _placed(self, segments_of: Callable[[int], Tensor]) -> Tensor:
-        """Return the segment of every pixel, ``(N or 1, H, W)``, from those of each image without its padding."""
+        """Return the segment of every pixel, ``(N or 1, H, W)``, from the segments of each image without padding."""
         if self._real is None and not self.modality.superpixels:
             return segments_of(0).unsqueeze(0)
         images = self._channels_first
@@ -130,7 +130,7 @@ class Image(ModalityType):
         return fill(self, self.values, dims[: self.values.dim()], counted)
 
     def _blurred(self) -> Tensor:
-        """Return the images blurred: means over squares of 1/8 of the shorter side, interpolated."""
+        """Return blurred images: means over squares of 1/8 of the shorter side, interpolated."""
         images = self._channels_first.float()
         size = max(1, min(images.shape[2:]) // 8)
         small = avg_pool2d(images, size)
@@ -142,7 +142,8 @@ class Image(ModalityType):
     def pixels(self, example: int) -> npt.NDArray[np.uint8]:
         """Return an image without its padding for display, ``(h, w, 3)`` in 0..255.
 
-        ``Modality(mean=..., std=...)`` undo the normalisation. Without them, values outside 0..1 are rescaled to 0..1.
+        ``Modality(mean=..., std=...)`` reverse the normalisation. Without them, values outside 0..1 are rescaled to
+        0..1.
         """
         rows, columns = self._area(example)
         return self._as_pixels(self._channels_first[example, :, rows, columns])
@@ -171,7 +172,7 @@ class Image(ModalityType):
         if self.values.dtype == torch.uint8:
             return image / 255
         low, high = image.min(), image.max()
-        rounding = ROUNDED * torch.finfo(image.dtype).eps  # resizing or blending leaves 0..1 by so much
+        rounding = ROUNDED * torch.finfo(image.dtype).eps  # error of resizing or blending
         if low >= -rounding and high <= 1 + rounding:
             return image
         return (image - low) / (high - low).clamp(min=1e-12)
@@ -215,7 +216,7 @@ class Image(ModalityType):
         axes.imshow(picture, interpolation="nearest")
 
     def _index(self, example: int) -> npt.NDArray[Any]:
-        """Return the segment of every pixel of the drawing, ``(h, w)``; -1 where there is none."""
+        """Return the segment of every pixel of the drawing, ``(h, w)``; -1 for pixels without a segment."""
         index = cast("Segments", self.segments).index
         row = index[example if len(index) > 1 else 0]
         shown = (row.squeeze(self._channel_axis - 1) if row.dim() == 3 else row)[self._area(example)]
@@ -230,7 +231,7 @@ def grid(height: int, width: int, segments: int) -> tuple[int, int]:
 
 
 def blend(painted: npt.NDArray[Any], grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Multiply colours by a grey image; black still leaves 45 % of a colour, so that weights stay visible.
+    """Multiply colours by a grey image; black keeps 45 % of a colour, so that weights stay visible.
 
     Args:
         painted: ``(..., 3)`` colours in 0..255.

@@ -1,4 +1,4 @@
-"""The modality types of a probe: which type each modality is, and its segments."""
+"""The modality types of a probe: the type of each modality, and its segments."""
 
 from dataclasses import replace
 
@@ -9,11 +9,11 @@ from mviz_lightning.modalities.placed_items import joined_patches, require_whole
 
 
 def modality_types_of(probe: Probe, named: set[str] | None = None) -> dict[str, ModalityType]:
-    """Return each modality of the probe with its segments; a warning says which one is not explained, and why.
+    """Return each modality of the probe with its segments; warn about each modality that cannot be explained.
 
     Args:
         probe: The examples.
-        named: The warnings that were given before, which are not given again; new ones are added.
+        named: Earlier warnings, which are not repeated; new ones are added.
 
     Raises:
         ConfigurationError: A modality does not fit the ``kind`` or the other arguments that the user gave.

@@ -1,4 +1,4 @@
-"""What the numbers of a patch are, and in which order patches are: read from the patches of pictures themselves."""
+"""The meaning of a patch's numbers and the order of patches, recognised from the patches of pictures."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,28 +8,27 @@ import torch
 from torch import Tensor
 
 FRAMES = (1, 2)
-"""Frames that one patch may join; 2 in models of videos, which repeat a single picture."""
+"""Numbers of frames in one patch; video models have 2, and repeat a single picture."""
 
 SMOOTH = 0.6
-"""Largest difference of neighbouring pixels, relative to any two of a patch: pictures reach 0.1 to 0.5, features 1."""
+"""Largest mean difference of adjacent pixels of pictures, relative to random pairs; pictures have 0.1 to 0.5, features
+1."""
 
 CLEARLY_SMOOTHER = 0.9
-"""Largest difference across the borders of patches in blocks, relative to those in plain rows, that tells blocks."""
+"""Largest ratio of differences at patch borders, blocks to plain rows, at which patches count as ordered in blocks."""
 
 MOST_PATCHES = 4096
-"""Number of patches that are compared; more change nothing."""
+"""Largest number of patches that are compared; more do not change the result."""
 
 
 @dataclass(frozen=True)
 class PatchFormat:
-    """How patches are written as rows of D numbers.
+    """The format of patches as rows of D numbers.
 
     Attributes:
         channels: Channels of a pixel.
-        frames: Frames in one patch.
-        side: Pixels along a side; 1 where the numbers are no pixels, of which each is a channel then.
         channels_last: Whether a patch is ``(side, side, channels)`` and not ``(channels, frames, side, side)``.
-        merge: Patches are in row order of blocks of ``merge`` times ``merge`` patches (Qwen2-VL has 2).
+        merge: Patches are ordered in blocks of ``merge`` times ``merge`` patches (2 in Qwen2-VL).
     """
 
     channels: int
@@ -39,18 +38,18 @@ class PatchFormat:
     merge: int = 1
 
     def placed(self, rows: Tensor, shape: Sequence[int]) -> Tensor:
-        """Return the rows ``(n, ...)`` of one picture in the places of its grid, ``(t, h, w, ...)``."""
+        """Return the rows ``(n, ...)`` of one picture in its grid, ``(t, h, w, ...)``."""
         (times, height, width), m = shape, self.merge
         blocks = rows.reshape(times, height // m, width // m, m, m, *rows.shape[1:])
         return blocks.transpose(2, 3).reshape(*shape, *rows.shape[1:])
 
     def in_rows(self, places: Tensor) -> Tensor:
-        """Return what stands in the places of a grid, ``(t, h, w)``, in the order of the rows, ``(n,)``."""
+        """Return the entries of a grid ``(t, h, w)`` in the order of the rows, ``(n,)``."""
         (times, height, width), m = places.shape, self.merge
         return places.reshape(times, height // m, m, width // m, m).transpose(2, 3).flatten()
 
     def pixels(self, rows: Tensor) -> Tensor:
-        """Return the pixels of patches ``(..., D)``, ``(..., channels, side, side)``; of several frames, the first."""
+        """Return ``(..., channels, side, side)``: the pixels of patches ``(..., D)``; of several frames, the first."""
         if self.channels_last:
             return rows.reshape(*rows.shape[:-1], self.side, self.side, self.channels).movedim(-1, -3)
         return rows.reshape(*rows.shape[:-1], self.channels, self.frames, self.side, self.side).select(-3, 0)
@@ -62,7 +61,7 @@ class PatchFormat:
 
 
 def patch_format(pictures: Sequence[tuple[Tensor, Sequence[int]]]) -> PatchFormat:
-    """Return the format in which neighbouring pixels are most alike, in each patch and across the borders of patches.
+    """Return the format in which adjacent pixels are most similar, in each patch and across the borders of patches.
 
     Args:
         pictures: The rows ``(t * h * w, D)`` of some pictures, and their ``(t, h, w)``.
@@ -80,7 +79,7 @@ def patch_format(pictures: Sequence[tuple[Tensor, Sequence[int]]]) -> PatchForma
 
 
 def _formats(numbers: int) -> Iterator[PatchFormat]:
-    """Yield the formats of square patches of colours, and of one channel, with so many numbers."""
+    """Yield the formats of square patches with three channels or one that have this number of numbers."""
     for channels in (3, 1):
         for frames in FRAMES:
             side = math.isqrt(numbers // (channels * frames))
@@ -91,12 +90,12 @@ def _formats(numbers: int) -> Iterator[PatchFormat]:
 
 
 def _roughness(pixels: Tensor) -> float:
-    """Return the mean absolute difference of neighbours in ``(..., h, w)``."""
+    """Return the mean absolute difference of adjacent pixels in ``(..., h, w)``."""
     return float((pixels.diff(dim=-1).abs().mean() + pixels.diff(dim=-2).abs().mean()) / 2)
 
 
 def _at_borders(found: PatchFormat, pictures: Sequence[tuple[Tensor, Sequence[int]]]) -> float:
-    """Return the mean absolute difference of neighbouring pixels of different patches; 0 without neighbours."""
+    """Return the mean absolute difference of adjacent pixels of different patches; 0 if there are none."""
     side, steps = found.side, []
     for rows, shape in pictures:
         picture = found.picture(rows.double().nan_to_num(), shape)

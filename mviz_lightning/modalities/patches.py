@@ -1,4 +1,4 @@
-"""Pictures as rows of patches, whose places in a grid a companion tells: segments are cells of the grid."""
+"""Pictures as rows of patches, with a companion leaf for their grid: segments are cells of the grid."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from mviz_lightning.modalities.tiles import extent, sheet, shelves
 from mviz_lightning.modalities.typical_values import fill
 
 READ_PICTURES = 32
-"""Number of pictures from which the format of patches is read."""
+"""Number of pictures from which the format of patches is recognised."""
 
 WHITE = np.full(3, 255, np.uint8)
 
@@ -34,9 +34,7 @@ class PatchGrid:
     Attributes:
         first: Row of the first patch.
         shape: Frames, rows and columns of patches.
-        cells: Frames, rows and columns of cells, each of which is a segment.
-        segment: Segment of the first cell.
-        merge: Patches along a side that cells consist of.
+        cells: Frames, rows and columns of cells; every cell is a segment.
     """
 
     first: int
@@ -47,7 +45,7 @@ class PatchGrid:
 
     @property
     def rows(self) -> slice:
-        """The rows of the example that hold its patches."""
+        """The rows of the example that contain the patches of this picture."""
         return slice(self.first, self.first + math.prod(self.shape))
 
     @property
@@ -60,13 +58,13 @@ class PatchGrid:
 
     @property
     def shown(self) -> list[int]:
-        """The middle frame of every block of frames, which figures show."""
+        """The frames in figures: the middle frame of every block of frames."""
         block = blocks(self.shape[0], self.cells[0])
         steps = [(block == number).nonzero()[:, 0].tolist() for number in range(self.cells[0])]
         return [own[len(own) // 2] for own in steps]
 
     def names(self) -> list[str]:
-        """Return the frame (where there are several), row and column of every cell, from 1 on."""
+        """Return the frame (if there are several), row and column of every cell, from 1."""
         frames = [f"frame {frame + 1}, " if self.cells[0] > 1 else "" for frame in self.shown]
         places = [f"row {row + 1}, col {column + 1}" for row in range(self.cells[1]) for column in range(self.cells[2])]
         return [frame + place for frame in frames for place in places]
@@ -75,20 +73,21 @@ class PatchGrid:
 class Patches(Image):
     """Patches of pictures ``(N, L, D)``, with a grid ``(N, 2 or 3)`` or ``(N, K, 2 or 3)``.
 
-    The grid holds the rows and columns (before them the frames) of patches of each of an example's pictures. A segment
-    is a cell of a coarser grid. Where the D numbers of a patch are its pixels, figures show the picture, else the mean
-    of every patch. They show several pictures side by side; of many frames, the middle one of every block of frames.
+    The grid contains the numbers of rows and columns of patches (before them of frames) for each picture of an example.
+    A segment is a cell of a coarser grid. If the D numbers of a patch are pixels, figures show the picture; otherwise
+    they show the mean of every patch. Several pictures are side by side. For many frames, figures show the middle frame
+    of every block of frames.
     """
 
     name = "patches"
 
     @classmethod
     def fits(cls, values: Any) -> bool:
-        """Return False: only a grid tells patches from a series."""
+        """Return False: patches look like a series; only a grid distinguishes them."""
         return False
 
     def cut(self) -> Segments:
-        """Divide every picture into cells, which have one size in all pictures of an example."""
+        """Divide every picture into cells; all pictures of an example have cells of the same size."""
         self._check()
         index = torch.full(self.values.shape[:2], -1)
         for example, placed in enumerate(index):
@@ -132,7 +131,7 @@ class Patches(Image):
         return torch.ones(self.values.shape[:2], dtype=torch.bool) if real is None else real
 
     def _rows(self, example: int) -> Tensor:
-        """Return the places of an example's patches in the leaf."""
+        """Return the positions of an example's patches in the leaf."""
         return self._real_rows[example].nonzero()[:, 0]
 
     @cached_property
@@ -154,7 +153,7 @@ class Patches(Image):
 
     @cached_property
     def _format(self) -> PatchFormat:
-        """How the patches are written, as the first pictures show."""
+        """The format of the patches, recognised from the first pictures."""
         every = ((example, one) for example, grids in enumerate(self._grids) for one in grids)
         some = [(self._patches_of(*place), place[1].shape) for place in islice(every, READ_PICTURES)]
         found = patch_format(some) if some else PatchFormat(self.values.shape[2])
@@ -176,14 +175,14 @@ class Patches(Image):
         return self._on_sheet(example, shown, WHITE) if shown else np.full((1, 1, 3), 255, np.uint8)
 
     def _denormalised(self, image: Tensor) -> Tensor:
-        """Return pixels in 0..1; numbers that are no pixels as their mean, from the smallest to the largest."""
+        """Return pixels in 0..1; for numbers that are not pixels, the mean of each patch, rescaled to 0..1."""
         if self._format.side > 1 or self._format.channels in CHANNEL_COUNTS:
             return super()._denormalised(image)
         mean = image.mean(0, keepdim=True)
         return (mean - mean.min()) / (mean.max() - mean.min()).clamp(min=1e-12)
 
     def _on_sheet(self, example: int, tiles: Sequence[Any], between: Any) -> npt.NDArray[Any]:
-        """Return the shown frames of all pictures, or what stands for their pixels, side by side."""
+        """Return tiles for the shown frames of all pictures, such as pixels or segments, side by side."""
         side = self._format.side
         shapes = [(one.shape[1] * side, one.shape[2] * side) for one in self._grids[example] for _ in one.shown]
         corners = shelves(shapes)
@@ -197,7 +196,7 @@ class Patches(Image):
         return self._on_sheet(example, large, -1) if large else np.full((1, 1), -1)
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
-        """Return the picture (where there are several), frame, row and column of every cell, from 1 on."""
+        """Return the picture (if there are several), frame, row and column of every cell, from 1."""
         grids = self._grids[example]
         numbers = [f"picture {number + 1}, " if len(grids) > 1 else "" for number in range(len(grids))]
         found = [number + name for number, one in zip(numbers, grids, strict=True) for name in one.names()]
@@ -210,7 +209,7 @@ class Patches(Image):
 
 
 def _cells(shapes: Sequence[tuple[int, ...]], most: int) -> list[tuple[int, ...]]:
-    """Return frames, rows and columns of cells of every picture: as many as there may be, of one size.
+    """Return frames, rows and columns of cells of every picture: the smallest equal cells that ``most`` allows.
 
     With more than ``most`` pictures, each is one cell.
     """

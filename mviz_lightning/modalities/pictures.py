@@ -1,4 +1,4 @@
-"""Several pictures an example, as texts with placeholders have them: segments are cells of the grid of each."""
+"""Several pictures per example, as in texts with placeholders: segments are cells of each picture's grid."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -21,33 +21,33 @@ from mviz_lightning.modalities.tiles import extent, sheet, shelves
 from mviz_lightning.modalities.typical_values import fill
 
 READ = 8
-"""Number of pictures or examples in several tiles that tell whether the whole picture stands in front of its tiles."""
+"""Number of tiled pictures (or examples) that are checked for the position of the whole picture among its tiles."""
 
 SIZES = "image_sizes"
-"""Name of the leaf with the height and width of each picture before it was cut, as transformers writes it."""
+"""Name that transformers gives to the leaf with the height and width of each picture before it was cut."""
 
 NEARLY_ZERO = 1e-6
-"""What stands for a baseline of 0, since a model drops a tile that is 0 everywhere."""
+"""Value in place of a baseline of 0, because models drop tiles that are 0 everywhere."""
 
 
 class Pictures(Image):
-    """Up to K pictures an example, ``(N, K, C, H, W)`` or ``(N, K, H, W, C)``, or their tiles, ``(N, K, T, ...)``.
+    """Up to K pictures per example, ``(N, K, C, H, W)`` or ``(N, K, H, W, C)``, or their tiles, ``(N, K, T, ...)``.
 
-    Where tiles show a picture in parts, and one shows the whole again, they are found by their pixels. A segment is a
-    cell of the grid of one picture; it is masked in all tiles that show it. Figures show the pictures side by side.
-    Padding belongs to no segment: of tiles, and of examples with fewer pictures.
+    Some models get a picture as tiles with its parts and one tile with the whole picture; pixels are compared to find
+    them. A segment is a cell of the grid of one picture, and is masked in all tiles that show it. Figures show the
+    pictures side by side. Padding (of tiles, and of examples with fewer pictures) belongs to no segment.
     """
 
     name = "pictures"
 
     @classmethod
     def fits(cls, values: Any) -> bool:
-        """Return False: only a text with placeholders tells pictures from the frames of a video."""
+        """Return False: pictures look like frames of a video; only a text with placeholders distinguishes them."""
         return False
 
     @property
     def companions(self) -> dict[str, Any]:
-        """Path -> leaf for the further leaves, but for the sizes of the pictures, which are no content."""
+        """Path -> leaf for the further leaves without the sizes of the pictures, which are not content."""
         return {path: leaf for path, leaf in super().companions.items() if last_name(path) != SIZES}
 
     def cut(self) -> Segments:
@@ -61,7 +61,7 @@ class Pictures(Image):
         return Segments(self.path, self._as_leaf(index.unsqueeze(2)), self._as_leaf(self._colour(index)))
 
     def _colour(self, index: Tensor) -> Tensor:
-        """Return the baseline ``(1, 1, C or 1, 1, 1)``: of all pictures, each as the one tile that shows the whole."""
+        """Return the baseline ``(1, 1, C or 1, 1, 1)`` of all pictures, each from its tile with the whole picture."""
         shown = [one.tiles[0] if one.whole is None else one.whole for found in self._pictures for one in found]
         examples = torch.arange(len(self.values)).repeat_interleave(torch.tensor(self.picture_counts))
         places = examples, torch.tensor(shown, dtype=torch.long)
@@ -69,7 +69,7 @@ class Pictures(Image):
         return found.where(found != 0, NEARLY_ZERO) if found.is_floating_point() else found
 
     def _without_padding_pixels(self, index: Tensor) -> Tensor:
-        """Return segments ``(N, K, H, W)`` without pixels that a mask tells to be padding."""
+        """Return segments ``(N, K, H, W)`` without pixels that are padding according to a mask."""
         real = self.mask
         if real is None or real[0].numel() != index[0].numel():
             return index
@@ -86,13 +86,13 @@ class Pictures(Image):
 
     @cached_property
     def _channel_axis(self) -> int:
-        """The channel axis, counted from behind: -3 or -1."""
+        """The channel axis as a negative index: -3 or -1."""
         shape = self.values.shape
         return -1 if shape[-1] in CHANNEL_COUNTS and shape[-3] not in CHANNEL_COUNTS else -3
 
     @cached_property
     def _stack(self) -> Tensor:
-        """All tiles, ``(N, K, C, H, W)``: those of all pictures of an example one behind another."""
+        """All tiles, ``(N, K, C, H, W)``: the tiles of all pictures of an example, one after another."""
         tiles: Tensor = self.values.movedim(self._channel_axis, -3)
         return tiles.flatten(1, -4)
 
@@ -106,7 +106,7 @@ class Pictures(Image):
 
     @cached_property
     def _tiles(self) -> int:
-        """Number of tiles for which each picture has room."""
+        """Size of the tile axis of each picture; 1 without such an axis."""
         return self.values.shape[2] if self.values.dim() > PICTURES else 1
 
     @cached_property
@@ -125,7 +125,7 @@ class Pictures(Image):
             yield from reader.several(tiles, first) if found is None else [found]
 
     def _parts(self, example: int) -> Iterator[tuple[int, Tensor]]:
-        """Yield the number of the first tile and ``(n, C, H, W)`` tiles that are no padding, by their axis if any."""
+        """Yield the number of the first tile and ``(n, C, H, W)`` tiles without padding, along the tile axis if any."""
         count, tiles, step = self._counts[example], self._stack[example], self._tiles
         if step == 1 and count:
             yield 0, _without_padding(tiles[:count])
@@ -134,12 +134,12 @@ class Pictures(Image):
 
     @cached_property
     def _counts(self) -> list[int]:
-        """Number of pictures of every example, or of their tiles where these have no axis."""
+        """Number of pictures of every example, or of their tiles if these have no axis."""
         count = self.values.shape[1]
         return [count] * len(self.values) if self.own is None else self.own.flatten(2).any(2).sum(1).tolist()
 
     def _original_size(self, example: int, number: int) -> tuple[int, int] | None:
-        """Return height and width of a picture before it was cut; None where no leaf tells them."""
+        """Return height and width of a picture before it was cut; None if no leaf contains them."""
         sizes = [leaf for path, leaf in self.leaves.items() if last_name(path) == SIZES and isinstance(leaf, Tensor)]
         if not sizes or sizes[0].shape[-1] != 2 or sizes[0].dim() != 3:
             return None
@@ -152,7 +152,7 @@ class Pictures(Image):
         return [len(found) for found in self._pictures]
 
     def shown(self, example: int) -> list[Tensor]:
-        """Return the pictures of an example, ``(C, h, w)`` each, put together from their tiles."""
+        """Return the pictures of an example, ``(C, h, w)`` each, joined from their tiles."""
         return [one.grid.joined(self._stack[example, list(one.tiles)]) for one in self._pictures[example]]
 
     def _grids(self, example: int) -> list[tuple[int, int]]:
@@ -163,7 +163,7 @@ class Pictures(Image):
         return [(min(rows, high), min(columns, wide)) for rows, columns in grids]
 
     def _cells(self, example: int) -> Iterator[tuple[TiledPicture, Tensor]]:
-        """Yield each picture of an example with the segment of every pixel of one tile that shows the whole."""
+        """Yield each picture of an example with the segment of every pixel, in a tile that shows the whole picture."""
         (high, wide), grids = self._stack.shape[3:], self._grids(example)
         firsts = accumulate((rows * columns for rows, columns in grids), initial=0)
         for picture, (rows, columns), first in zip(self._pictures[example], grids, firsts, strict=False):
@@ -171,14 +171,14 @@ class Pictures(Image):
             yield picture, cells.clamp(max=self.modality.max_segments - 1)
 
     def _place(self, picture: TiledPicture, cells: Tensor, placed: Tensor) -> None:
-        """Write the segments of a picture into ``(K, H, W)``: those of its tiles, and of that with the whole."""
+        """Write the segments of a picture into ``(K, H, W)``: of its tiles, and of the tile with the whole picture."""
         high, wide = cells.shape
         placed[list(picture.tiles)] = picture.grid.cut(self._enlarged(picture, cells), high, wide).to(placed.dtype)
         if picture.whole is not None:
             placed[picture.whole] = cells.to(placed.dtype)
 
     def _enlarged(self, picture: TiledPicture, cells: Tensor) -> Tensor:
-        """Return the segment of every pixel of a picture, ``(h, w)``, from those of a tile that shows the whole."""
+        """Return the segment of every pixel of a picture, ``(h, w)``, from a tile that shows the whole picture."""
         rows, columns = picture.grid.area(*cells.shape)
         places = [
             ((torch.arange(part.stop - part.start) + 0.5) * own / (part.stop - part.start)).long()
@@ -187,7 +187,7 @@ class Pictures(Image):
         return cells[places[0]][:, places[1]]
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
-        """Return the picture (where there are several), row and column of every cell, from 1 on."""
+        """Return the picture (if there are several), row and column of every cell, from 1."""
         grids = self._grids(example)
         pictures = [f"picture {number + 1}, " if len(grids) > 1 else "" for number in range(len(grids))]
         return [
@@ -220,6 +220,6 @@ def _on_sheet(pictures: Sequence[npt.NDArray[Any]], between: Any) -> npt.NDArray
 
 
 def _without_padding(tiles: Tensor) -> Tensor:
-    """Return tiles ``(n, C, H, W)`` without those behind that are 0, as processors pad; at least one."""
+    """Return tiles ``(n, C, H, W)`` without the zero tiles at the end (padding of processors); at least one."""
     real = tiles.flatten(1).any(1)
     return tiles[: max(1, len(real) - int(real.flip(0).long().argmax()) if bool(real.any()) else 1)]

@@ -1,4 +1,4 @@
-"""What a text with placeholders tells of the pictures that it holds: how many, and of which patches tokens are made."""
+"""What a text with placeholders determines about its pictures: their number, and the patches of a token."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,24 +13,25 @@ from mviz_lightning.errors import NotMeasurableError
 from mviz_lightning.modalities.companions import patch_totals
 
 PICTURES = 5
-"""Axes of the pictures of examples, ``(N, K, C, H, W)``; where tiles have an axis of their own, there is one more."""
+"""Number of axes of the pictures of examples, ``(N, K, C, H, W)``; a separate tile axis is one more."""
 
 AUDIO, SOUNDS = "audio", (3, 4)
-"""The kind of one sound an example, and the axes of several: waveforms ``(N, K, T)``, spectrograms ``(N, K, F, T)``."""
+"""The kind of one sound per example, and numbers of axes of several: ``(N, K, T)`` waveforms, ``(N, K, F, T)``
+spectrograms."""
 
 TILED = (
     "{path!r} holds pictures in tiles that are not the parts of a further tile with the whole picture: a part that is "
     "masked in one tile could still be seen in another. To have pictures explained, turn tiles off in the processor: "
     "crop_to_patches=False or do_image_splitting=False."
 )
-"""Why pictures are not explained."""
+"""Warning if pictures are not explained because of their tiles."""
 
 
 def as_placed(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> Modality:
-    """Return a modality of the schema with what a text with placeholders tells of it and the user does not.
+    """Return a modality of the schema, with arguments that the user left out filled in from a text with placeholders.
 
-    The tokenizer that told its special tokens names its words; its pictures are pictures, and no
-    frames of a video; its sounds are sounds, and no series.
+    The tokenizer decodes the text's words. Its pictures get the kind ``pictures`` (not frames of a video), and its
+    sounds the kind ``sounds`` (not a series).
 
     Args:
         schema: The schema of a batch.
@@ -46,7 +47,7 @@ def as_placed(schema: BatchSchema, leaves: Mapping[str, Any], name: str) -> Moda
 
 
 def _kind_of(said: str, leaf: Any) -> str | None:
-    """Return the kind of items, from the names of their modality and leaf and from its axes; None for others."""
+    """Return the kind of items, from the names of their modality and leaf and from its axes; None for other kinds."""
     if not isinstance(leaf, Tensor):
         return None
     if KINDS[AUDIO].search(said):
@@ -55,7 +56,7 @@ def _kind_of(said: str, leaf: Any) -> str | None:
 
 
 def require_whole_pictures(probe: Probe, name: str, counts: Sequence[int]) -> None:
-    """Check that no more pictures were found than the text of any example has: others would be tiles of one.
+    """Check that each example has no more pictures than its text; further ones would be tiles of one picture.
 
     Args:
         probe: The examples.
@@ -63,7 +64,7 @@ def require_whole_pictures(probe: Probe, name: str, counts: Sequence[int]) -> No
         counts: Number of pictures that were found in each example.
 
     Raises:
-        NotMeasurableError: There are more.
+        NotMeasurableError: An example has more.
     """
     told = _told_counts(probe, name)
     if any(count > most for count, most in zip(counts, told, strict=False)):
@@ -71,10 +72,10 @@ def require_whole_pictures(probe: Probe, name: str, counts: Sequence[int]) -> No
 
 
 def _told_counts(probe: Probe, name: str) -> list[int]:
-    """Return the largest number of pictures of every example; nothing where nothing tells it.
+    """Return the largest possible number of pictures of every example; an empty list if it is unknown.
 
-    Between two wrappers stands one picture, or one of its tiles. Otherwise pictures that stand beside one another look
-    the same, but tiles with an axis of their own are those of one picture.
+    Between two wrappers there is one picture, or one of its tiles. Without wrappers, adjacent pictures cannot be
+    distinguished in the text, but tiles with their own axis belong to one picture.
     """
     splicer, path = probe.splicer, probe.schema.values[name][0]
     if splicer is None or name not in splicer.interleaving.media:
@@ -89,7 +90,7 @@ def _told_counts(probe: Probe, name: str) -> list[int]:
 
 
 def joined_patches(probe: Probe, name: str, grid: str | None) -> int | None:
-    """Return how many patches along a side make one token: placeholders against patches; None where nothing tells.
+    """Return the number of patches along a side of a token, from placeholders and patches; None if unknown.
 
     Args:
         probe: The examples.

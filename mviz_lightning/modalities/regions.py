@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
 
 MAX_NUMBERED = 6
-"""Largest number of boxes with a number: more numbers hide one another."""
+"""Largest number of boxes with a number; more numbers would overlap."""
 
 OUTLINE_COLOUR = "#E69F00"
-"""Orange: outlines of the boxes over the input."""
+"""Colour of the outlines of boxes over the input (orange)."""
 
 
 class Regions(ModalityType):
     """Features of regions ``(N, R, ...)``, with or without boxes.
 
-    Every region is a segment. Where there are more than ``max_segments`` regions, those with the largest boxes are
-    segments (without boxes, the first ones: detectors sort by confidence), and the others are never masked. Further
-    leaves of the modality with one entry for each region, scores and classes for example, are masked with it.
+    Every region is a segment. If there are more than ``max_segments`` regions, the regions with the largest boxes are
+    segments (without boxes, the first regions, because detectors sort by confidence). The others are never masked.
+    Further leaves of the modality with one entry per region, for example scores and classes, are masked with it.
     """
 
     name = "regions"
@@ -57,7 +57,7 @@ class Regions(ModalityType):
         return joined([self._part(path, leaf, index) for path, leaf in {self.path: values, **further}.items()])
 
     def _describes_regions(self, path: str, leaf: Any) -> bool:
-        """Return whether a further leaf describes the regions: a score, a class. Boxes say where they are, and stay."""
+        """Return whether a further leaf describes the regions (scores, classes) and is masked; boxes are not masked."""
         return path != self.modality.boxes and masked_with(leaf, 1, self.values.shape[1])
 
     def _part(self, path: str, leaf: Tensor, index: Tensor) -> Segments:
@@ -100,7 +100,7 @@ class Regions(ModalityType):
         if regions <= segments:
             return real
         area = _area(self._boxes) if self._boxes is not None else torch.zeros(real.shape)
-        # Padding counts as smaller than any box; equal areas keep their order.
+        # Padding sorts after all boxes; boxes of equal area keep their order.
         order = area.where(real, -1).argsort(stable=True, dim=1, descending=True)[:, :segments]
         return torch.zeros(area.shape, dtype=torch.bool).scatter(1, order, value=True) & real
 
@@ -110,7 +110,7 @@ class Regions(ModalityType):
         return regions
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
-        """Return the number of every region: its place in the leaf, from 1 on."""
+        """Return the number of every region: its position in the leaf, from 1."""
         return [f"region {region + 1}" for region in self._regions(example)]
 
     @cached_property
@@ -145,7 +145,7 @@ class Regions(ModalityType):
         return corners
 
     def view(self, example: int, *, inputs: bool = True) -> dict[str, Any]:
-        """Return the boxes, in pixels of the kept picture; names alone without boxes, or where places are hidden."""
+        """Return the boxes, in pixels of the stored picture; only names without boxes, or if inputs are hidden."""
         if self._boxes is None or not inputs:
             return {"view": "list"}
         width, height = self._canvas
@@ -177,7 +177,7 @@ class Regions(ModalityType):
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
     ) -> None:
-        """Draw coloured boxes, the strongest on top; with ``inputs=False``, cells, since boxes reveal places."""
+        """Draw coloured boxes, the strongest on top; with ``inputs=False``, draw cells: boxes reveal positions."""
         faces = colours.to_rgba(weights)
         if self._boxes is None or not inputs:
             self._draw_cells(axes, example, faces)
@@ -195,7 +195,7 @@ class Regions(ModalityType):
             return
         pixels = self._picture.pixels(example)
         if strength < 1:
-            # Grey, so that all colours stand for weights.
+            # Grey, so that only weights have colours.
             grey = 255 - strength * (255 - pixels.mean(-1, keepdims=True))
             pixels = np.repeat(grey, 3, -1).astype(np.uint8)
         axes.imshow(pixels, extent=(0, width, height, 0), aspect="auto")
@@ -208,7 +208,7 @@ class Regions(ModalityType):
         for place, segment in enumerate(order.tolist()):
             x0, y0, x1, y1 = corners[segment].tolist()
             line = edge or (*faces[segment][:3], 1.0)
-            # Weak regions have pale outlines: many strong ones would hide the image.
+            # Weak regions have pale outlines, because many strong outlines would hide the image.
             outline = edge or (*faces[segment][:3], min(2 * faces[segment][3], 1.0))
             style = {"facecolor": faces[segment], "edgecolor": outline, "zorder": 2 + place}
             axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, **style))
@@ -218,7 +218,7 @@ class Regions(ModalityType):
                 write(axes, x, y, f"{regions[segment] + 1}", va="top", color=colour, back=line, zorder=3 + place)
 
     def _draw_cells(self, axes: "Axes", example: int, faces: npt.NDArray[Any]) -> None:
-        """Draw a cell for every region; those that are segments have a number."""
+        """Draw a cell for every region; regions that are segments have a number."""
         draw_cells(axes, self.values.shape[1], self._regions(example), faces)
 
 

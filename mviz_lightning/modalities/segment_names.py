@@ -1,4 +1,4 @@
-"""Names of columns, channels and spans of time, as figures and tables show them."""
+"""Names of columns, channels and time spans in figures and tables."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -13,9 +13,9 @@ def feature_names(modality: Modality, leaves: Mapping[str, int], word: str) -> l
     """Return the names of columns or channels, leaf after leaf.
 
     Args:
-        modality: Its ``feature_names`` are used. Without them, ``word`` and a number; of several leaves, the path of
-            the leaf and a number. They may also name those of the first leaf alone.
-        leaves: Path of each leaf -> how many columns or channels it has.
+        modality: Its ``feature_names`` are used; they may name all leaves or only the first one. Other names are
+            ``word`` and a number or, for several leaves, the path of the leaf and a number.
+        leaves: Path of each leaf -> its number of columns or channels.
         word: ``"column"`` or ``"channel"``.
 
     Raises:
@@ -40,7 +40,7 @@ def _numbered(leaves: Mapping[str, int], word: str) -> list[str]:
 
 
 def _placed(path: str, count: int) -> tuple[str, list[int]]:
-    """Return the path of the whole array, and the places of columns in it: those of ``x[2:]`` begin at 2."""
+    """Return the path of the whole array, and the positions of columns in it; for ``x[2:]`` they begin at 2."""
     base, bracket, text = path.removesuffix("]").partition("[")
     if bracket and path.endswith("]"):
         return base if count > 1 else path, Index.parse(base, text).last_places(count)
@@ -48,14 +48,14 @@ def _placed(path: str, count: int) -> tuple[str, list[int]]:
 
 
 def time_span(first: int, last: int, rate: float | None) -> str:
-    """Return the name of the steps ``first`` to ``last``: in seconds where the rate (steps per second) is known."""
+    """Return the name of the steps ``first`` to ``last``, in seconds if the rate (steps per second) is known."""
     if rate is not None:
         return f"{first / rate:.3g}-{(last + 1) / rate:.3g} s"
     return f"step {first + 1}" if first == last else f"steps {first + 1}-{last + 1}"
 
 
 def names_of_runs(names: Sequence[str], most: int) -> list[str]:
-    """Return the names of up to ``most`` runs of neighbouring columns or channels.
+    """Return the names of up to ``most`` runs of adjacent columns or channels.
 
     Example:
         >>> names_of_runs(["a", "b", "c", "d", "e"], 2)

@@ -1,4 +1,4 @@
-"""How entries are divided into segments: blocks of nearly equal length, runs between padding, clusters of nodes."""
+"""Divide entries into segments: blocks of nearly equal length, runs between padding, clusters of nodes."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def blocks(length: int, count: int) -> Tensor:
     """Divide ``length`` entries into up to ``count`` blocks of nearly equal length.
 
     Returns:
-        ``(length,)`` long: the block of every entry, from 0 on.
+        ``(length,)`` long: the block of every entry, from 0.
     """
     return torch.arange(length) * min(count, length) // max(length, 1)
 
@@ -24,7 +24,7 @@ def runs(starts: Tensor, count: int) -> Tensor:
     """Divide the items of every row into up to ``count`` runs of nearly equal length.
 
     Args:
-        starts: ``(N, L)``: 1 where an item (a word, a time step) starts, 0 where it continues, -1 outside of items.
+        starts: ``(N, L)``: 1 at the start of an item (a word, a time step), 0 inside it, -1 outside of items.
         count: Largest number of runs in a row.
 
     Returns:
@@ -38,15 +38,16 @@ def runs(starts: Tensor, count: int) -> Tensor:
 
 
 def clusters(count: int, edges: npt.NDArray[Any], most: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Divide the nodes of a graph into up to ``most`` connected clusters, the same for equal graphs.
+    """Divide the nodes of a graph into up to ``most`` connected clusters; equal graphs get equal clusters.
 
     The centre of the first cluster is the node with most edges. Each further centre is the node that is farthest from
     all centres so far, and a node belongs to its nearest centre (Gonzalez 1985, Clustering to minimize the maximum
-    intercluster distance). A graph with more than ``most`` components keeps those without a centre in the last cluster.
+    intercluster distance). If a graph has more than ``most`` components, those without a centre are in the last
+    cluster.
 
     Args:
         count: Number of nodes.
-        edges: ``(2, E)`` the two nodes of every edge, whose direction does not matter.
+        edges: ``(2, E)`` the two nodes of every edge, in either direction.
         most: Largest number of clusters.
 
     Returns:
@@ -73,9 +74,9 @@ def _spread(
     distance: npt.NDArray[Any],
     cluster: npt.NDArray[Any],
 ) -> None:
-    """Give all nodes that are nearer to a new centre than to the others to its cluster, in place.
+    """Assign all nodes that are nearer to a new centre than to the others to its cluster, in place.
 
-    The nodes on a shortest path to such a node are nearer to the centre too, so clusters stay connected.
+    The nodes on a shortest path to such a node are also nearer to the new centre, so clusters stay connected.
     """
     reached, steps = np.array([centre]), 0
     while len(reached):
@@ -86,7 +87,7 @@ def _spread(
 
 
 def neighbours(count: int, edges: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Return the neighbours of every node; an edge counts in both directions, and once.
+    """Return the neighbours of every node; edges count in both directions, and duplicates count once.
 
     Args:
         count: Number of nodes.

@@ -1,4 +1,4 @@
-"""Time series: blocks of time, separate for every channel where there are up to 8."""
+"""Time series: blocks of time; up to 8 channels are masked separately."""
 
 from functools import cached_property
 from itertools import pairwise
@@ -29,29 +29,29 @@ MAX_LANES = 8
 """Largest number of channels that are masked and drawn separately."""
 
 MIN_CHARACTERS_FOR_LABELS = 16
-"""Characters that must fit into a line of a panel; smaller panels get no labels."""
+"""Smallest number of characters that fit into a line of a panel with labels; smaller panels get none."""
 
 
 class Series(ModalityType):
     """Time series ``(N, T, D)``, ``(N, T)`` or ``(N, T, ...)``; ``Modality(time_axis=...)`` names another time axis.
 
-    The drawing is a table of time steps and rows (channels, or frequencies). A lane is one channel where there are up
-    to 8, otherwise all of them. A segment is a block of time in a lane; padded steps belong to no segment. Further
-    leaves of the modality with the same steps (known and observed columns, categories) add their channels.
+    The drawing is a table of time steps and rows (channels or frequencies). With up to 8 channels, each channel is a
+    lane; otherwise all channels are one lane. A segment is a block of time in a lane; padded steps belong to no
+    segment. Further leaves of the modality with the same steps (known and observed columns, categories) add channels.
     """
 
     name = "series"
     expected: ClassVar[str] = "(N, T), (N, T, D) or (N, T, ...)"
     default_time_axis: ClassVar[int] = 1
-    """The time axis where ``Modality(time_axis=...)`` is not given."""
+    """The time axis if ``Modality(time_axis=...)`` is not given."""
     max_blocks: ClassVar[int] = 24
     """Largest number of blocks of time in a lane."""
     takes_companions: ClassVar[bool] = True
-    """Whether further leaves with the same steps are masked too."""
+    """Whether further leaves with the same time steps are masked too."""
     row_direction: ClassVar[int] = 1
     """1 draws the first row at the top, -1 at the bottom."""
     colour_map: ClassVar[str] = "viridis"
-    """Matplotlib's name of the colour map for tables of more than 8 rows."""
+    """Name of the Matplotlib colour map for tables of more than 8 rows."""
 
     @classmethod
     def fits(cls, values: Any) -> bool:
@@ -91,7 +91,7 @@ class Series(ModalityType):
 
     @cached_property
     def _time(self) -> int:
-        """The time axis of the leaf, from 0 on."""
+        """The time axis of the leaf, from 0."""
         axis = self.default_time_axis if self.modality.time_axis is None else self.modality.time_axis
         return axis % self.values.dim() if -self.values.dim() <= axis else axis
 
@@ -101,12 +101,12 @@ class Series(ModalityType):
 
     @property
     def _rate(self) -> float | None:
-        """Steps per second; None where it is not known."""
+        """Steps per second; None if unknown."""
         return self.modality.rate
 
     @cached_property
     def _row_axis(self) -> int | None:
-        """The axis of the channels; None where there is one lane only."""
+        """The axis of the channels; None if there is only one lane."""
         return 3 - self._time if self.values.dim() == 3 else None
 
     @cached_property
@@ -127,7 +127,7 @@ class Series(ModalityType):
 
     @cached_property
     def _lanes(self) -> Tensor:
-        """The lane of every row, ``(D,)``; ``(1,)`` where all rows share one lane."""
+        """The lane of every row, ``(D,)``; ``(1,)`` if all rows share one lane."""
         alone = self._rows.shape[2] <= min(MAX_LANES, self.modality.max_segments)
         return torch.arange(self._rows.shape[2] if alone else 1)
 
@@ -146,20 +146,20 @@ class Series(ModalityType):
         return self._channel_names if len(self._lanes) > 1 else [""]
 
     def _numbered(self) -> Tensor:
-        """Return the segment of every entry of the table, ``(N or 1, T, D or 1)``, from 0 on in every example."""
+        """Return the segment of every entry of the table, ``(N or 1, T, D or 1)``, from 0 in every example."""
         block = runs(self._real.long() * 2 - 1, self._blocks_per_lane).unsqueeze(2)
         count = block.amax(1, keepdim=True) + 1 if block.numel() else 0
         return (self._lanes * count + block).where(block >= 0, -1)
 
     def _fill(self, leaf: StepLeaf, mask: Tensor) -> Tensor:
-        """Return the baseline of a leaf, whose real entries ``mask`` tells: of categories the most frequent one."""
+        """Return the baseline of a leaf's real entries (True in ``mask``); for categories, the most frequent one."""
         if leaf.holds_reals or leaf.path == self.path:
             return fill(self, leaf.values, [0, leaf.time], mask)
         return most_frequent_entry(leaf.values, leaf.time, self._real)
 
     @property
     def baseline(self) -> str:
-        """What a masked block becomes."""
+        """The baseline of masked blocks, in words."""
         categories = any(not leaf.holds_reals for leaf in self._leaves[1:])
         return f"{super().baseline}, of integers the most frequent value" if categories else super().baseline
 
@@ -178,9 +178,9 @@ class Series(ModalityType):
         return self._real[example if len(self._real) > 1 else 0].nonzero()[:, 0]
 
     def view(self, example: int, *, inputs: bool = True) -> dict[str, Any]:
-        """Return the curves of all channels, and the part of them that each segment is.
+        """Return the curves of all channels, and the span of each segment in them.
 
-        More than 8 channels are kept as the means of 8 runs of neighbours, each channel from 0 to 1.
+        More than 8 channels are stored as the means of 8 runs of adjacent channels, each channel scaled to 0..1.
         """
         lanes, length = range(len(self._lane_labels)), len(self._steps(example))
         block = blocks(length, self._blocks_per_lane)
@@ -195,15 +195,15 @@ class Series(ModalityType):
         return found | ({"values": [curve(one) for one in self._curves(example)]} if inputs else {})
 
     def _curve_names(self) -> list[str]:
-        """Return the names of the kept curves."""
+        """Return the names of the stored curves."""
         return names_of_runs(self._channel_names, MAX_LANES)
 
     def _curve_of(self, lane: int) -> int:
-        """Return the curve of a lane; -1 where the only lane holds all of them."""
+        """Return the curve of a lane; -1 if one lane contains all curves."""
         return lane if len(self._lane_labels) > 1 else -1
 
     def _curves(self, example: int) -> npt.NDArray[Any]:
-        """Return the kept curves of an example, ``(C, T)``."""
+        """Return the stored curves of an example, ``(C, T)``."""
         table = self.table(example)
         if table is not None:
             return means(table, blocks(len(table), MAX_LANES).numpy())
@@ -211,11 +211,11 @@ class Series(ModalityType):
         return rows
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
-        """Return height over width of a panel; time runs to the right."""
+        """Return height over width of a panel; time is on the horizontal axis."""
         return 0.6
 
     def table(self, example: int) -> npt.NDArray[Any] | None:
-        """Return an example as brightness, ``(D, T)`` in 0..1; None where up to 8 rows are drawn as lines."""
+        """Return an example as brightness, ``(D, T)`` in 0..1; None for up to 8 rows, which are drawn as lines."""
         if self._rows.shape[2] <= MAX_LANES:
             return None
         low, high = self._range
@@ -231,7 +231,7 @@ class Series(ModalityType):
         return mean - 2 * deviation, mean + 2 * deviation
 
     def draw(self, axes: "Axes", example: int) -> None:
-        """Draw a line per row, or a table of colours where there are more than 8 rows."""
+        """Draw a line per row, or a table of colours for more than 8 rows."""
         table = self.table(example)
         if table is None:
             self._draw_lines(axes, example)
@@ -255,11 +255,11 @@ class Series(ModalityType):
         self._label(axes, example)
 
     def _tinted(self, painted: npt.NDArray[Any], segments: npt.NDArray[Any], table: npt.NDArray[Any]) -> Any:
-        """Multiply the colours of segments by a table; both may have another number of rows and columns."""
+        """Multiply the colours of segments by a table; their numbers of rows and columns may differ."""
         rows, columns = (
             np.arange(size) * have // max(size, 1) for size, have in zip(table.shape, segments.shape, strict=True)
         )
-        # Large values are dark, as in print: silence leaves the colours as they are.
+        # Large values are dark, as in print, so silence does not change the colours.
         return blend(painted[segments[rows][:, columns]], 255 * (1 - table[..., None]))
 
     def _show(self, axes: "Axes", picture: Any, **style: Any) -> None:
@@ -278,7 +278,7 @@ class Series(ModalityType):
         axes.plot(places, heights, color="#333333", linewidth=0.9, marker="." if len(rows) == 1 else "")
 
     def _label(self, axes: "Axes", example: int) -> None:
-        """Write the lanes to the left and the duration below, where they fit."""
+        """Write the lanes to the left and the duration below, if they fit."""
         columns, lines = text_capacity(axes)
         if min(columns, 4 * lines) < MIN_CHARACTERS_FOR_LABELS:
             axes.set(xlim=(0, 1), ylim=(0, 1))

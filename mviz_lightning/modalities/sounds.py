@@ -1,4 +1,4 @@
-"""Several sounds an example, as texts with placeholders have them: they stand one behind another in time."""
+"""Several sounds per example, as in texts with placeholders: they are joined one after another in time."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -11,9 +11,9 @@ from mviz_lightning.modalities.audio import Audio
 
 
 class Sounds(Audio):
-    """Up to K sounds an example: spectrograms ``(N, K, F, T)`` or waveforms ``(N, K, T)``.
+    """Up to K sounds per example: spectrograms ``(N, K, F, T)`` or waveforms ``(N, K, T)``.
 
-    They are divided and drawn like :class:`Audio`, as one sound of all that is no padding.
+    They are joined without padding, and then divided and drawn as one sound like :class:`Audio`.
     """
 
     name = "sounds"
@@ -32,7 +32,7 @@ class Sounds(Audio):
 
     @property
     def values(self) -> Any:
-        """The sounds of each example one behind another, ``(N, F, K * T)`` or ``(N, K * T)``."""
+        """The sounds of each example one after another, ``(N, F, K * T)`` or ``(N, K * T)``."""
         return _in_a_row(super().values)
 
     def cut(self) -> Segmentation:

@@ -1,4 +1,4 @@
-"""A leaf with a time axis: its table of time steps and channels, and back."""
+"""A leaf with a time axis: conversion to a table of time steps and channels, and back."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ class StepLeaf:
     Attributes:
         path: Path of the leaf.
         values: ``(N, ...)`` the leaf of all examples.
-        time: The time axis, from 1 on.
-        rows: The axis of the channels; None where the leaf is one channel, the mean over all other axes.
+        time: The time axis, 1 or larger.
+        rows: The axis of the channels; None if the leaf is one channel, the mean over all other axes.
     """
 
     path: str
@@ -38,7 +38,7 @@ class StepLeaf:
         return found if found.dim() == 3 else found.unsqueeze(2)
 
     def as_leaf(self, table: Tensor) -> Tensor:
-        """Return a table ``(n, T, d)`` with its axes in the order of the leaf's."""
+        """Return a table ``(n, T, d)`` with its axes in the order of the leaf's axes."""
         shape = [len(table), *[1] * (self.values.dim() - 1)]
         shape[self.time] = table.shape[1]
         if self.rows is None:
@@ -53,7 +53,7 @@ class StepLeaf:
 
 
 def most_frequent_entry(values: Tensor, time: int, real: Tensor) -> Tensor:
-    """Return the most frequent entry at real steps, for each place of a step: broadcastable to the values.
+    """Return the most frequent entry at real steps, for each position within a step; broadcastable to the values.
 
     Args:
         values: ``(N, ...)`` integers.
@@ -68,8 +68,8 @@ def most_frequent_entry(values: Tensor, time: int, real: Tensor) -> Tensor:
 def masked_with(leaf: object, time: int, length: int) -> bool:
     """Return whether a further leaf of a modality is masked at the steps (regions) of its values.
 
-    Real numbers and categories are, if they have one entry for each step. Booleans are masks, and integers that rise
-    with every step are positions: these say where something is, and stay.
+    Real numbers and categories are masked if they have one entry per step. Booleans are masks, and integers that
+    increase with every step are positions; both are not masked.
 
     Args:
         leaf: The further leaf.
@@ -84,7 +84,7 @@ def masked_with(leaf: object, time: int, length: int) -> bool:
 
 
 def _rises(steps: Tensor) -> bool:
-    """Return whether ``(N, T, D)`` integers rise with the steps up to the padding: positions, times."""
+    """Return whether ``(N, T, D)`` integers increase with the steps up to the padding, like positions and times."""
     if steps.shape[1] < 2:
         return False
     up, padding = steps[:, 1:] > steps[:, :-1], steps[:, 1:] == steps[:, -1:]

@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
 
 MAX_ROWS = 12
-"""Largest number of columns that a panel lists by name."""
+"""Largest number of columns listed by name in a panel."""
 
 MAX_LINES_PER_ROW = 1.2
-"""Largest number of lines in the height of one line: closer lines overlap."""
+"""Largest number of list rows per text line of a panel's height; with more, rows would overlap."""
 
 KEPT = 3
-"""Largest number of values of a run of columns that a view holds."""
+"""Largest number of values of a run of columns in a view."""
 
 
 class Tabular(ModalityType):
     """Tables ``(N, D)``, or ``(N,)`` for a single column, of floats, integers or booleans.
 
-    ``(N, 1, D)`` is a table too: each graph of a batch holds its row of a table as ``(1, D)``.
-    A modality may hold several such leaves, real numbers and categories for example; their columns follow one another.
-    A segment is a column, or a run of neighbouring columns where there are more than ``max_segments``.
+    ``(N, 1, D)`` is a table too: graphs in a batch may have their row of a table as ``(1, D)``. A modality may have
+    several such leaves, for example real numbers and categories; their columns are joined. A segment is a column, or a
+    run of adjacent columns if there are more than ``max_segments``.
     """
 
     name = "tabular"
@@ -53,11 +53,11 @@ class Tabular(ModalityType):
 
     @classmethod
     def fits_beside(cls, values: Any, further: Sequence[Any]) -> bool:
-        """Return whether a leaf fits, or holds the categories of a table whose real numbers are in a further leaf."""
+        """Return whether a leaf fits, or has the categories of a table whose real numbers are in a further leaf."""
         return cls.fits(values) or are_categories(values, further)
 
     def cut(self) -> Segmentation:
-        """Make every column a segment, or runs of neighbours where there are more than ``max_segments``."""
+        """Make every column a segment, or runs of adjacent columns if there are more than ``max_segments``."""
         if not _is_table(self.values):
             raise ConfigurationError(
                 f"kind='tabular' of {self.path!r}: expected (N,), (N, D) or (N, 1, D); found "
@@ -70,7 +70,7 @@ class Tabular(ModalityType):
         return joined([self._part(path, numbers) for path, numbers in zip(widths, numbered, strict=True)])
 
     def _part(self, path: str, numbers: Tensor) -> Segments:
-        """Return the segments of one leaf, whose columns have these numbers, ``(D,)``."""
+        """Return the segments of one leaf, from the segment numbers ``(D,)`` of its columns."""
         shape = (1, *self.leaves[path].shape[1:])
         filling = self._fill(self._tables[path]).expand(1, len(numbers))
         return Segments(path, numbers.view(shape), filling.reshape(shape))
@@ -84,7 +84,7 @@ class Tabular(ModalityType):
     def _uses_mode(self, table: Tensor) -> bool:
         """Whether the baseline is the most frequent value: the mean of integers may be no valid value.
 
-        A ``baseline`` of the user's own holds for the real numbers; for integers only where all columns are integers.
+        A ``baseline`` of the user applies to real numbers; it applies to integers only if all columns are integers.
         """
         real = any(known.is_floating_point() for known in self._tables.values())
         return not table.is_floating_point() and (real or self.modality.baseline is None)
@@ -94,7 +94,7 @@ class Tabular(ModalityType):
 
     @property
     def baseline(self) -> str:
-        """What a masked column turns into."""
+        """The baseline of masked columns, in words."""
         modes = [self._uses_mode(table) for table in self._tables.values()]
         if not any(modes):
             return super().baseline
@@ -113,7 +113,7 @@ class Tabular(ModalityType):
         return f"{self._labels[first]} to {self._labels[last]}"
 
     def view(self, example: int, *, inputs: bool = True) -> dict[str, Any]:
-        """Return the value of each segment; of a run of columns, the first ones."""
+        """Return the value of each segment; for a run of columns, the first values."""
         if not inputs:
             return {"view": "values"}
         row = [_written(value) for table in self._tables.values() for value in table[example].flatten().tolist()]
@@ -129,7 +129,7 @@ class Tabular(ModalityType):
         return max(0.09 * rows + 0.05, 0.35)
 
     def draw(self, axes: "Axes", example: int) -> None:
-        """List the names and values of the columns; where they do not fit, draw bars in standard deviations."""
+        """List the names and values of the columns; if they do not fit, draw bars in standard deviations."""
         row = [_written(value) for table in self._tables.values() for value in table[example].tolist()]
         letters, lines = text_capacity(axes)
         width = int(letters) - max(map(len, row), default=0) - 2
@@ -158,7 +158,7 @@ class Tabular(ModalityType):
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
     ) -> None:
-        """Draw a bar for every segment; of more than ``MAX_ROWS``, for the strongest."""
+        """Draw a bar for every segment; with more than ``MAX_ROWS`` segments, only for the strongest."""
         names = self.names(example, inputs=inputs)
         shown = (
             np.argsort(-np.abs(weights), kind="stable")[:MAX_ROWS] if len(names) > MAX_ROWS else np.arange(len(names))
@@ -177,7 +177,7 @@ class Tabular(ModalityType):
 
 
 def are_categories(values: Any, further: Sequence[Any]) -> bool:
-    """Return whether integers ``(N, T)`` are columns, and no tokens: beside real columns, and nothing with T entries.
+    """Return whether integers ``(N, T)`` are columns, not tokens: with real columns, and no leaf with T entries.
 
     Args:
         values: A leaf.
@@ -199,7 +199,7 @@ def _written(value: float) -> str:
 
 
 def _prepare(axes: "Axes", lines: int) -> int:
-    """Set a panel's axes to a number of lines from the top; return how many characters fit into a line."""
+    """Set a panel's axes to a number of lines from the top; return the number of characters that fit into a line."""
     columns, room = text_capacity(axes)
     axes.set(xlim=(0, 1), ylim=(max(lines, min(room, 4)), 0))
     return int(columns)

@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
 
 CHARACTERS_PER_LINE = 22
-"""Characters in a line of a panel of the usual width; the height of the panel follows from it."""
+"""Number of characters in a line of a panel of default width; it determines the height of the panel."""
 
 LISTED = 4
-"""Largest number of neighbouring special tokens that are all drawn, in a text with placeholders."""
+"""Largest number of adjacent special tokens that are all drawn, in a text with placeholders."""
 
 
 class Text(ModalityType):
     """Texts: token ids ``(N, T)``, or a list of N strings.
 
-    A segment is a word, or a run of words where there are more than ``max_segments``. A masked word has attention mask
-    0 where there is an attention mask; without one, its ids are replaced. Strings lose the word. Special tokens,
-    padding and ids below 0 (placeholders of images in some models) are never masked. Real numbers beside the tokens, in
-    a further leaf ``(N, T, ...)`` of the modality, become their mean with the word.
+    A segment is a word, or a run of words if there are more than ``max_segments``. A masked word gets attention mask 0
+    if there is an attention mask; otherwise its ids are replaced. Masked words of strings are removed. Special tokens,
+    padding and ids below 0 (placeholders of images in some models) are never masked. Real numbers per token, in a
+    further leaf ``(N, T, ...)`` of the modality, are replaced by their mean when the word is masked.
     """
 
     name = "text"
@@ -54,19 +54,19 @@ class Text(ModalityType):
 
     @classmethod
     def fits_beside(cls, values: Any, further: Sequence[Any]) -> bool:
-        """Return whether a leaf fits and holds no categories of a table, whose real numbers are in a further leaf."""
+        """Return whether a leaf fits, and is not the categories of a table whose real numbers are in a further leaf."""
         return cls.fits(values) and not are_categories(values, further)
 
     @classmethod
     def features(cls, values: Any, mask: Tensor | None) -> Tensor | None:
-        """Return ``log(1 + count)`` of every token or word, ``(N, V)``: the ids themselves have no numeric meaning."""
+        """Return ``log(1 + count)`` of every token or word, ``(N, V)``; the ids themselves have no numeric meaning."""
         if isinstance(values, Tensor):
             real = real_along(mask, values.shape[1])
             return counts_of_tokens(values, values.new_ones(values.shape, dtype=torch.bool) if real is None else real)
         return _counts([text.lower().split() for text in values]) if _are_strings(values) else None
 
     def cut(self) -> Segmentation:
-        """Make every word a segment, or runs of words where there are more than ``max_segments``."""
+        """Make every word a segment, or runs of words if there are more than ``max_segments``."""
         if not isinstance(self.values, Tensor) and _are_strings(self.values):
             return self._string_segments()
         if not (isinstance(self.values, Tensor) and self.fits(self.values)):
@@ -102,12 +102,13 @@ class Text(ModalityType):
         return joined([self._words_masked(index), *further])
 
     def _words_masked(self, index: Tensor) -> Segments:
-        """Return the segments of the ids, or of the attention mask that hides them."""
+        """Return the segments of the attention mask if it hides masked words, otherwise of the ids."""
         path = self.modality.mask_leaf
         if path is None or not self._hides:
             return Segments(self.path, index, float(self._baseline_id))
         mask = self.leaves[path]
-        # A mask (N, T, 1) has one entry per token, (N, T, T) one per query and key: a masked key is hidden from all.
+        # A mask (N, T, 1) has one entry per token, (N, T, T) one per query and key; a masked key is hidden from all
+        # queries.
         between = [1] * (mask.dim() - 2)
         shape = mask.shape if mask[0].numel() == index.shape[1] else (len(mask), *between, mask.shape[-1])
         return Segments(path, index.view(shape), self.modality.hiding)
@@ -150,7 +151,7 @@ class Text(ModalityType):
 
     @cached_property
     def _word_starts(self) -> Tensor:
-        """``(N, T)``: 1 where a word starts, 0 where it continues, -1 at special tokens and padding."""
+        """``(N, T)``: 1 at the first token of a word, 0 at its other tokens, -1 at special tokens and padding."""
         special = torch.tensor(self._vocabulary.special, dtype=self.values.dtype)
         in_words = self._real & ~torch.isin(self.values, special) & (self.values >= 0)
         in_words = in_words if self.maskable is None else in_words & self.maskable
@@ -161,12 +162,12 @@ class Text(ModalityType):
 
     @property
     def baseline(self) -> str:
-        """What a masked word becomes."""
+        """The baseline of masked words, in words."""
         if isinstance(self.segments, WordSegments):
             return "left out"
         if self._hides:
             return f"left out (attention mask {self.modality.hiding})"
-        # Named only where the user gave it: the name of another token would reveal which tokens occur.
+        # Named only if the user gave it: the name of another token would reveal which tokens occur.
         chosen = isinstance(self.modality.baseline, int | float)
         known = self._vocabulary.tokens.get(self._baseline_id) if chosen else None
         return f"token {self._baseline_id}" + (f" ({known})" if known else "")
@@ -191,19 +192,19 @@ class Text(ModalityType):
         ]
 
     def _written(self, ids: list[int], segment: int) -> str:
-        """Return a word, or a token that is none; dots for those that are left out."""
+        """Return a word, or a token that is not a word; dots for left-out tokens."""
         if not ids:
             return "..."
         is_word = segment >= 0 or (self.maskable is not None and ids[0] not in self._vocabulary.markup)
         return self._vocabulary.word(ids) if is_word else self._vocabulary.token(ids[0]).strip() or BLANK
 
     def _is_of_block(self, word: tuple[list[int], int]) -> bool:
-        """Return whether a word is no word in a text with placeholders."""
+        """Return whether an entry of a text with placeholders is a special token and not a word."""
         ids, segment = word
         return self.maskable is not None and segment < 0 and ids[0] in self._vocabulary.markup
 
     def _repeats(self, example: int, place: int) -> bool:
-        """Return whether a token repeats the one before among those that are never masked, as placeholders do."""
+        """Return whether a token that is never masked equals the token before it, like repeated placeholders."""
         if self.maskable is None or place == 0 or bool(self.maskable[example, place]):
             return False
         return bool(self.values[example, place] == self.values[example, place - 1])
@@ -224,7 +225,7 @@ class Text(ModalityType):
         return names
 
     def view(self, example: int, *, inputs: bool = True) -> dict[str, Any]:
-        """Return the view of a text, whose segments are its words."""
+        """Return the view of a text; its segments are words."""
         return {"view": "words"}
 
     def aspect(self, example: int, *, inputs: bool = True) -> float:
@@ -244,7 +245,7 @@ class Text(ModalityType):
     def paint(
         self, axes: "Axes", example: int, weights: npt.NDArray[Any], colours: "ScalarMappable", *, inputs: bool = True
     ) -> None:
-        """Draw the words on the colours of their weights; with ``inputs=False``, their numbers."""
+        """Draw the words on the colours of their weights; with ``inputs=False``, draw their numbers."""
         words = self._words(example) if inputs else self._numbered_segments(example)
         if words:
             draw_words(axes, words, faces=colours.to_rgba(weights), order=strongest_first(words, weights))
@@ -253,13 +254,13 @@ class Text(ModalityType):
 
 
 def _ends(words: list[tuple[list[int], int]]) -> list[tuple[list[int], int]]:
-    """Return neighbouring special tokens, of many the first and the last: the tiles of a picture have several each."""
+    """Return adjacent special tokens; of more than four, only the first and last two (tiled pictures have many)."""
     half = LISTED // 2
     return words if len(words) <= LISTED else [*words[:half], ([], -1), *words[-half:]]
 
 
 def _with_mean(path: str, leaf: Tensor, index: Tensor) -> Segments:
-    """Return the segments of real numbers beside the tokens, ``(N, T, ...)``: masked ones are the words' mean."""
+    """Return the segments of real numbers per token, ``(N, T, ...)``; their baseline is the mean over words."""
     wide = index.view(*index.shape, *[1] * (leaf.dim() - 2))
     return Segments(path, wide, mean_over(leaf, [0, 1], wide >= 0))
 
@@ -269,7 +270,7 @@ def _are_strings(values: Any) -> bool:
 
 
 def counts_of_tokens(tokens: Tensor, kept: Tensor) -> Tensor:
-    """Return ``log(1 + count)``, ``(N, V)``, of every token among those of ``(N, T)`` ids that are kept."""
+    """Return ``log(1 + count)``, ``(N, V)``, of every token among the kept ones of ``(N, T)`` ids."""
     return _counts([row[stays].tolist() for row, stays in zip(tokens, kept, strict=True)])
 
 

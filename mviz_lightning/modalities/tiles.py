@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 BEST_ASPECT = 0.75
-"""Height over width of a sheet that fits well into a panel."""
+"""Preferred height over width of a sheet, close to that of a panel."""
 
 
 def shelves(shapes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the top left corner of every tile: in rows from the left, as wide as makes the sheet nearly square.
+    """Return the top left corner of every tile: in rows from the left, with the row length that fits a panel best.
 
     Args:
         shapes: Height and width of every tile.
@@ -38,7 +38,7 @@ def _aspect(corners: Sequence[tuple[int, int]], shapes: Sequence[tuple[int, int]
 
 
 def extent(corners: Sequence[tuple[int, int]], shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return height and width of the sheet that holds all tiles."""
+    """Return height and width of the sheet with all tiles."""
     ends = [(top + height, left + width) for (top, left), (height, width) in zip(corners, shapes, strict=True)]
     return max(bottom for bottom, _ in ends), max(right for _, right in ends)
 
@@ -52,7 +52,7 @@ def sheet(
         tiles: Up to as many arrays ``(h, w, ...)`` as there are corners.
         corners: Top and left of every tile.
         size: Height and width of the sheet.
-        between: ``(...)`` values between the tiles and at missing tiles, of their number type.
+        between: ``(...)`` values between the tiles and at missing tiles, of the tiles' number type.
     """
     found = np.full((*size, *np.shape(between)), between)
     for tile, (top, left) in zip(tiles, corners, strict=False):

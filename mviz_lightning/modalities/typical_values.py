@@ -1,4 +1,4 @@
-"""What can stand for masked entries: the mean of numbers, the most frequent of categories."""
+"""Baselines of masked entries: the mean of numbers, the most frequent category."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 SUMMED_AT_ONCE = 2**22
-"""Most entries that are summed at once for a mean: 32 MiB of float64."""
+"""Largest number of entries that are summed at once for a mean: 32 MiB of float64."""
 
 
 def mean_over(values: Tensor, dims: Sequence[int], mask: Tensor | None = None) -> Tensor:
     """Return the mean of ``(N, ...)`` finite values where ``mask`` is True, with the same number of axes.
 
     Args:
-        values: The values; examples are summed in blocks, since float64 takes twice their memory or more.
+        values: The values; examples are summed in blocks, because float64 copies take twice their memory or more.
         dims: Axes over which the mean is taken.
         mask: Broadcastable to ``values``; None counts all.
     """
@@ -34,7 +34,7 @@ def mean_over(values: Tensor, dims: Sequence[int], mask: Tensor | None = None) -
 
 
 def _sum_and_count(values: Tensor, dims: list[int], mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the sum of finite values where ``mask`` is True, and how many they are, in float64."""
+    """Return the sum and the number of finite values where ``mask`` is True, in float64."""
     counts = torch.isfinite(values) if mask is None else torch.isfinite(values) & mask
     weights = counts.double()
     return (values.double().where(counts, 0) * weights).sum(dims, keepdim=True), weights.sum(dims, keepdim=True)
@@ -51,7 +51,7 @@ def fill(modality_type: "ModalityType", values: Tensor, dims: Sequence[int], mas
     """Return the baseline: the values that masked entries get.
 
     Args:
-        modality_type: Its ``default_baseline``, or the ``baseline`` of its modality, decides.
+        modality_type: The ``baseline`` of its modality is used, otherwise its ``default_baseline``.
         values: ``(N, ...)``, all examples.
         dims: Axes over which ``"mean"`` is taken.
         mask: Broadcastable to ``values``: True at entries that count for the mean. Non-finite entries never count.
@@ -60,7 +60,7 @@ def fill(modality_type: "ModalityType", values: Tensor, dims: Sequence[int], mas
         Broadcastable to ``values``, of the same element type.
 
     Raises:
-        ConfigurationError: The baseline is another text than ``"zero"`` and ``"mean"``.
+        ConfigurationError: The baseline is a text other than ``"zero"`` and ``"mean"``.
     """
     chosen = chosen_baseline(modality_type)
     if chosen == "zero":
@@ -74,7 +74,7 @@ def fill(modality_type: "ModalityType", values: Tensor, dims: Sequence[int], mas
 
 
 def chosen_baseline(modality_type: "ModalityType") -> str | float:
-    """Return the baseline that the user gave, else that of the type."""
+    """Return the baseline that the user gave, otherwise the default of the type."""
     given = modality_type.modality.baseline
     return modality_type.default_baseline if given is None else given
 

@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TILES_PER_ROW = 2
-"""Frames side by side in a panel."""
+"""Number of frames side by side in a panel."""
 
 MIN_CHARACTERS_FOR_TIME = 12
-"""Characters that must fit into the width of a frame; smaller frames show no time."""
+"""Smallest number of characters across a frame with its time; smaller frames show no time."""
 
 
 class Video(Image):
     """Videos ``(N, T, C, H, W)``, ``(N, C, T, H, W)`` or ``(N, T, H, W, C)``.
 
-    ``Modality(time_axis=...)`` decides where two axes may be the time axis. A segment is a patch in a block of time.
-    Figures show the middle frame of every block, in reading order, and name segments by it. Padded frames belong to no
-    segment.
+    If two axes may be the time axis, give ``Modality(time_axis=...)``. A segment is a patch in a block of time. Figures
+    show the middle frame of every block, in reading order, and segments have its time in their names. Padded frames
+    belong to no segment.
     """
 
     name = "video"
@@ -95,7 +95,7 @@ class Video(Image):
 
     @cached_property
     def _shape(self) -> tuple[int, int, int]:
-        """Blocks of time, rows and columns of patches: as equal in number as ``max_segments`` allows."""
+        """Numbers of blocks of time, rows and columns of patches, close to the cube root of ``max_segments``."""
         length, height, width = (self._frames.shape[axis] for axis in (1, 3, 4))
         times = max(1, min(length, round(self.modality.max_segments ** (1 / 3))))
         return times, *grid(height, width, self.modality.max_segments // times)
@@ -107,7 +107,7 @@ class Video(Image):
 
     @property
     def baseline(self) -> str:
-        """What a masked patch becomes."""
+        """The baseline of masked patches, in words."""
         return "the mean picture" if self.modality.baseline in (None, "mean") else super().baseline
 
     def pixels(self, example: int) -> npt.NDArray[np.uint8]:
@@ -127,7 +127,7 @@ class Video(Image):
         axes.imshow(self._as_pixels(self._frames[example, step]), interpolation="nearest")
 
     def draw(self, axes: "Axes", example: int) -> None:
-        """Draw the middle frame of every block, with its time where it fits."""
+        """Draw the middle frame of every block, with its time if it fits."""
         super().draw(axes, example)
         if text_capacity(axes)[0] < min(TILES_PER_ROW, self._shape[0]) * MIN_CHARACTERS_FOR_TIME:
             return
@@ -139,12 +139,12 @@ class Video(Image):
             write(axes, left + 0.03 * width, top + 0.97 * height, time, va="bottom", color=text_colour_on(behind))
 
     def _frame_times(self, example: int) -> list[str]:
-        """Return the time of the middle frame of every block: in seconds where ``Modality(rate=...)`` is given."""
+        """Return the time of the middle frame of every block, in seconds if ``Modality(rate=...)`` is given."""
         steps, rate = [int(steps[len(steps) // 2]) for steps in self._steps(example)], self.modality.rate
         return [f"step {step + 1}" if rate is None else f"{step / rate:.3g} s" for step in steps]
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
-        """Return the time, row and column of every segment; the time is that of the block's middle frame."""
+        """Return the time (of the block's middle frame), row and column of every segment."""
         _, rows, columns = self._shape
         places = [f"row {row + 1}, col {column + 1}" for row in range(rows) for column in range(columns)]
         return [f"{time}, {place}" for time in self._frame_times(example) for place in places]
@@ -166,9 +166,9 @@ def _laid_out(tiles: Sequence[Any], between: Any, shape: tuple[int, ...], count:
 
     Args:
         tiles: Up to ``count`` arrays ``(H, W, ...)``.
-        between: Value between the tiles and at missing tiles, of their number type.
+        between: Value between the tiles and at missing tiles, of the tiles' number type.
         shape: ``(H, W, ...)`` of a tile.
-        count: Number of places.
+        count: Number of positions.
     """
     corners = list(_corners(shape, count))
     return sheet(tiles, corners, extent(corners, [(shape[0], shape[1])] * count), np.full(shape[2:], between))

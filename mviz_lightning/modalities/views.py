@@ -1,4 +1,4 @@
-"""What is kept of an input to draw weights on it later: small pictures, and which segment each pixel belongs to."""
+"""Stored inputs on which weights are drawn later: small pictures, and the segment of each pixel."""
 
 import base64
 from io import BytesIO
@@ -8,20 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 LONGEST = 224
-"""Largest height and width of a kept picture, in pixels: the input size of most image models."""
+"""Largest height and width of a stored picture, in pixels: the input size of most image models."""
 
 LOSSLESS = 64
-"""Largest height and width of a picture that is kept without loss: on an icon, loss is visible and saves little."""
+"""Largest height and width of losslessly stored pictures, in pixels: lossy icons look worse and save little."""
 
 QUALITY = 75
-"""Quality of larger pictures, of 100: a photograph of 224 x 224 takes 7 to 9 KB."""
+"""WebP quality of larger pictures, 0 to 100: a photograph of 224 x 224 pixels takes 7 to 9 KB."""
 
 MOST_POINTS = 200
-"""Largest number of points of a kept curve: more than a small panel has pixels."""
+"""Largest number of points of a stored curve; a small panel has fewer pixels."""
 
 
 def kept_size(height: float, width: float) -> tuple[int, int]:
-    """Return the size at which a picture is kept: its own, or with a longest side of 224."""
+    """Return the size at which a picture is stored: its own, or with a longest side of 224 pixels."""
     scale = min(1.0, LONGEST / max(height, width, 1))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -30,8 +30,8 @@ def picture_view(index: npt.NDArray[Any], pixels: npt.NDArray[np.uint8] | None) 
     """Return the view of a picture: its size, its segments, and the picture itself.
 
     Args:
-        index: ``(H, W)`` the segment of every pixel; -1 where there is none.
-        pixels: ``(H, W, 3)`` in 0..255; None where inputs may not be shown.
+        index: ``(H, W)`` the segment of every pixel; -1 for pixels without a segment.
+        pixels: ``(H, W, 3)`` in 0..255; None if inputs may not be shown.
     """
     size = kept_size(*index.shape)
     shown = {} if pixels is None else {"webp": webp(pixels, size)}
@@ -39,14 +39,14 @@ def picture_view(index: npt.NDArray[Any], pixels: npt.NDArray[np.uint8] | None) 
 
 
 def segments_of(index: npt.NDArray[Any], size: tuple[int, int]) -> dict[str, Any]:
-    """Return the segment of every pixel of a kept picture: the rows and columns of a grid, or runs of equal segments.
+    """Return the segment of every pixel of a stored picture: the rows and columns of a grid, or runs of equal segments.
 
     Cell (r, c) of a grid has the number ``r * columns + c`` and the pixels with ``y * rows // H == r`` and
     ``x * columns // W == c``.
 
     Args:
         index: ``(H, W)`` the segment of every pixel of the whole picture.
-        size: Height and width at which the picture is kept.
+        size: Height and width of the stored picture.
     """
     rows, columns = (len(np.unique(line)) for line in (index[:, :1], index[:1]))
     if index.size and np.array_equal(index, grid_index(len(index), index.shape[1], rows, columns)):
@@ -61,7 +61,7 @@ def grid_index(height: int, width: int, rows: int, columns: int) -> npt.NDArray[
 
 
 def resampled(index: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
-    """Return the entries of a ``(H, W)`` index that lie nearest to those of a smaller one."""
+    """Return a ``(H, W)`` index resampled to a smaller size by nearest neighbours."""
     if index.shape == size:
         return index
     y, x = (((np.arange(new) + 0.5) * old / new).astype(int) for old, new in zip(index.shape, size, strict=True))
@@ -87,7 +87,7 @@ def webp(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> str:
 
     Args:
         pixels: ``(H, W, 3)`` in 0..255.
-        size: Height and width at which it is kept.
+        size: Height and width of the stored picture.
     """
     from PIL import Image
 
@@ -100,7 +100,7 @@ def webp(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> str:
 
 
 def curve(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a curve of up to 200 points: of a longer one, the smallest and the largest value of 100 pieces in turn.
+    """Return a curve of up to 200 points; for a longer curve, minimum and maximum of each of 100 pieces.
 
     Args:
         values: ``(T,)`` numbers.
@@ -117,7 +117,7 @@ def means(rows: npt.NDArray[Any], groups: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
     Args:
         rows: ``(D, T)`` numbers.
-        groups: ``(D,)`` the group of each row, from 0 on, none of them empty.
+        groups: ``(D,)`` the group of each row, from 0, none of them empty.
     """
     found: npt.NDArray[Any] = np.array([rows[groups == group].mean(0) for group in range(groups.max(initial=-1) + 1)])
     return found

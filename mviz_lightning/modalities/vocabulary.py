@@ -1,4 +1,4 @@
-"""Names of token ids, and which tokens make up a word, for any tokenizer."""
+"""Names of token ids, and the tokens of each word, for any tokenizer."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -13,7 +13,7 @@ from mviz_lightning.batch import Modality
 from mviz_lightning.errors import ConfigurationError, describe_error, message_of, warn_user
 
 Decoder: TypeAlias = Callable[[list[int]], Any]
-"""Maps ids to as many tokens; None stands for an unknown id."""
+"""Maps ids to the same number of tokens; None for an unknown id."""
 
 WORD_PREFIXES = (("Ġ", "Ċ"), ("▁",), (" ",))
 """Prefixes of a token that starts a word: byte-level BPE, SentencePiece, tokens decoded one by one."""
@@ -22,14 +22,14 @@ CONTINUATION_PREFIX = "##"
 """Prefix of a token that continues a word: WordPiece."""
 
 BLANK = "␣"
-"""What stands for white space."""
+"""Symbol for white space."""
 
 WORD_SUFFIX = "</w>"
 """Suffix of a token that ends a word: CLIP."""
 
 
 class Vocabulary:
-    """The tokens of the token ids that occur.
+    """The tokens of the token ids in the examples.
 
     Args:
         modality: Its ``decode`` maps ids to tokens.
@@ -39,7 +39,7 @@ class Vocabulary:
         tokens: Token by id, for every known id.
 
     Raises:
-        ConfigurationError: ``decode`` is of no known type, or its dotted path leads nowhere.
+        ConfigurationError: ``decode`` has an unknown type, or its dotted path cannot be imported.
     """
 
     def __init__(self, modality: Modality, ids: Iterable[int]) -> None:
@@ -50,7 +50,7 @@ class Vocabulary:
 
     @property
     def special(self) -> list[int]:
-        """Ids that are never masked: ``special_ids`` of the modality, or those of the tokenizer."""
+        """Ids that are never masked: ``special_ids`` of the modality, otherwise the special ids of the tokenizer."""
         if self.modality.special_ids is not None:
             return list(self.modality.special_ids)
         unknown = getattr(self.decode, "unk_token_id", None)
@@ -58,7 +58,7 @@ class Vocabulary:
 
     @cached_property
     def markup(self) -> frozenset[int]:
-        """Ids that are no words: special tokens, those that were added to the tokenizer too, and white space."""
+        """Ids that are not words: special tokens, also those added to the tokenizer, and white space."""
         added = getattr(self.decode, "added_tokens_decoder", {})
         marked = [int(number) for number, token in added.items() if getattr(token, "special", False)]
         blank = [number for number in self.tokens if self.word([number]) == BLANK]
@@ -66,7 +66,7 @@ class Vocabulary:
 
     @property
     def padding(self) -> int | None:
-        """The padding id of the tokenizer; None where it has none."""
+        """The padding id of the tokenizer; None if it has none."""
         number: int | None = getattr(self.decode, "pad_token_id", None)
         return number
 
@@ -75,7 +75,7 @@ class Vocabulary:
         return self.tokens.get(number, f"#{number}")
 
     def word(self, ids: Sequence[int]) -> str:
-        """Return the word that these token ids make up, without the marks of the tokenizer."""
+        """Return the word of these token ids, without the tokenizer's marks."""
         tokens = [self.token(number) for number in ids]
         join = getattr(self.decode, "convert_tokens_to_string", None)
         try:
@@ -85,13 +85,13 @@ class Vocabulary:
         return " ".join(text.split()) or BLANK
 
     def text(self, ids: Sequence[int]) -> str:
-        """Return the words that these token ids make up, with spaces between."""
+        """Return the words of these token ids, separated by spaces."""
         starts = [0, *(self.bounds(torch.tensor([list(ids)]))[0][0].nonzero()[:, 0].tolist()), len(ids)]
         parts = (ids[start:stop] for start, stop in pairwise(starts) if start < stop)
         return " ".join(map(self.word, parts))
 
     def bounds(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where words start and where they end for certain.
+        """Return which tokens certainly start a word, and which end one.
 
         Args:
             values: ``(N, T)`` token ids.
@@ -101,7 +101,7 @@ class Vocabulary:
         """
         tokens = [self.token(number) for number in self.ids]
         begins, ends = _word_boundaries(tokens)
-        # Ids below 0 get the entry of the first id; they belong to no word anyway.
+        # Ids below 0 belong to no word; they get the entry of the first id.
         place = torch.searchsorted(torch.tensor(self.ids or [0]), values.long().contiguous()).clamp(max=len(begins) - 1)
         return torch.tensor(begins)[place], torch.tensor(ends)[place]
 
@@ -173,7 +173,7 @@ def _decoder(modality: Modality, decode: Any) -> Decoder:
 
 
 def _is_inverted(vocabulary: Mapping[Any, Any]) -> bool:
-    """Return whether a vocabulary maps tokens to ids, as those of tokenizers do."""
+    """Return whether a vocabulary maps tokens to ids, like the vocabularies of tokenizers."""
     return all(isinstance(token, str) for token in vocabulary)
 
 

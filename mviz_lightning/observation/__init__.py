@@ -1,4 +1,4 @@
-"""What the user's own step tells: how the model is called, what its outputs mean, where the labels are. Knows: engine.
+"""Read the user's own step: how it calls the model, what its outputs mean, where the labels are. Knows: engine.
 
 ``recorder`` watches one call of the step. ``provenance`` is the graph that it records: where each tensor came from.
 ``heads`` derives scores, targets and tasks from the losses and metrics. ``recipe`` turns a part of the graph into a

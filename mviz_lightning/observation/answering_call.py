@@ -1,4 +1,4 @@
-"""The call of the user's own step that gives a language model its texts, and the logits of each token back."""
+"""The call in the user's own step that gives a language model its texts and returns the logits of each token."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ class AnsweringCall:
         ordinal: Number of the module's calls in the step before this one.
         step: The step.
         language: The model as the step calls it; None where its arguments cannot be made for other examples.
-        replayed: The model given what a replay of the step gives it; None where its arguments have no names.
+        replayed: The model with the arguments that a replay of the step makes; None where its arguments have no names.
     """
 
     watched: str
@@ -46,7 +46,7 @@ class AnsweringCall:
 
 @dataclass(frozen=True)
 class ReadCall:
-    """A call whose logits are read as a score of answers reads its own.
+    """A call whose logits are read in the way of a score of answers.
 
     Attributes:
         call: The call.
@@ -67,12 +67,12 @@ class ReadCall:
         return self.call.ordinal
 
     def reading_of(self, batch: Any, examples: Probe, rows: Tensor) -> Callable[[Any], Tensor | None]:
-        """Return what reads the user's own outputs of some rows of a batch from what the module returns.
+        """Return a function that reads the user's own outputs of some rows of a batch from what the module returns.
 
         Args:
             batch: The batch.
             examples: Copies of the rows.
-            rows: ``(R,)`` their places in the batch.
+            rows: ``(R,)`` their positions in the batch.
         """
         interleaving = examples.schema.interleaving
         if interleaving is None:
@@ -87,13 +87,13 @@ class ReadCall:
         return read
 
     def reading_by(self, language: LanguageModel) -> AnswerReading:
-        """Return how the same score is read of another model."""
+        """Return the reading of the same score for another model."""
         return replace(self.reading, reader=of_model(self.reading.reader, language))
 
     def replayed(self, module: nn.Module, examples: Probe, precision: ContextFactory) -> Tensor | None:
-        """Return ``(R, C)`` what the step's own logits tell of some examples, up to the number that is compared.
+        """Return the score's ``(R, C)`` outputs from the step's own logits, up to the number of examples to compare.
 
-        None where a replay of the step does not come to the call, or examples are missing.
+        None where a replay of the step does not reach the call, or examples are missing.
 
         Args:
             module: The user's model.
@@ -101,7 +101,7 @@ class ReadCall:
             precision: Makes the context in which the trainer calls the model.
         """
         own, rows = OwnOutputs(), Query.aligned(torch.arange(examples.size), len(examples.schema.names)).sources
-        # A hook would compile a compiled module anew.
+        # A hook would make a compiled module compile again.
         with torch.compiler.set_stance("force_eager"), muted(module), precision():
             batch = examples.batch(rows, {}, device_of(module))
             try:
@@ -134,9 +134,9 @@ def answering_call(seen: ObservedStep, module: nn.Module) -> AnsweringCall | Non
 
 
 def _logits(record: StepRecord) -> Node | None:
-    """Return where the logits of each token come from: those of a loss, else the last that the step itself got.
+    """Return where the logits of each token come from: those of a loss, else the last ones that the step got.
 
-    Those of a module that trains come first: a frozen one is a teacher, or a reference.
+    Those of a module that trains come first: a frozen module is a teacher, or a reference.
     """
     losses = (event for event in record.events if event.kind == "loss")
     given = (link.node for event in losses for link in event.scores)
@@ -146,11 +146,11 @@ def _logits(record: StepRecord) -> Node | None:
 
 
 def _trains(node: Node) -> bool:
-    """Tell whether the module that returned a tensor has a weight that is trained."""
+    """Return whether the module that returned a tensor has a weight that is trained."""
     return any(weight.requires_grad for weight in node.results[-1][0].module.parameters())
 
 
 def _returned_to_step(node: Node) -> bool:
-    """Tell whether a tensor was returned to the step, and not to another module only, as hidden states are."""
+    """Return whether a tensor was returned to the step, and not to another module only, as hidden states are."""
     around = node.results[-1][0].within
     return around is None or around.name == ""

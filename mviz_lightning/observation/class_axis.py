@@ -1,4 +1,4 @@
-"""Which axis of scores holds the classes where an example has many positions: followed back from the loss."""
+"""Find the axis of the classes in scores with many positions per example: followed back from the loss."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,16 @@ from mviz_lightning.observation.provenance import Computed, Node
 from mviz_lightning.observation.task_of_loss import CLASSES, LABELS, METRICS, VALUES
 
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
-"""Distinct sizes, by which an axis is known again after a permutation."""
+"""Distinct sizes, which identify an axis after a permutation."""
 
 PERMUTATIONS = {"permute", "transpose", "movedim", "moveaxis", "swapaxes", "swapdims", "T", "mT", "t"}
-"""Operations that order axes anew."""
+"""Operations that reorder axes."""
 
 REDUCTIONS = {"argmax", "max"}
-"""Operations that decide between the classes, along their axis."""
+"""Operations that choose between the classes, along their axis."""
 
 UNKNOWN = -1
-"""The axis of the classes where nothing tells it."""
+"""Value for an axis of the classes that is not known."""
 
 
 def class_axes(
@@ -30,11 +30,11 @@ def class_axes(
         name: Name of the loss or metric.
         kind: Kind of the event.
         scores: The tensors, the argument itself first.
-        target: The same of the target.
+        target: The tensors of the target, in the same order.
         images: Shapes of the batch's leaves that a map may belong to.
 
     Returns:
-        None for each tensor that has no entry for each example, or none of whose axes fits the target's positions.
+        None for each tensor that has no entry for each example, or no axis that fits the target's positions.
     """
     axis = _axis_of_argument(name, kind, scores[0].shape, target[0].shape)
     found: list[PositionAxes | None] = []
@@ -85,7 +85,7 @@ def _permuted(after: Computed, dimensions: int, axis: int) -> int:
 
 
 def _reshaped(after: tuple[int, ...], before: tuple[int, ...], axis: int) -> int:
-    """Return the axis of the same size behind which there are as many entries."""
+    """Return the axis of the same size with as many entries behind it."""
     inner = _size(after[axis + 1 :])
     fits = (k for k in range(1, len(before)) if before[k] == after[axis] and _size(before[k + 1 :]) == inner)
     return next(fits, UNKNOWN)
@@ -116,7 +116,7 @@ def _fitting(
 def _axis_by_target(
     shape: tuple[int, ...], targets: Sequence[tuple[int, ...]], name: str, images: Sequence[tuple[int, ...]]
 ) -> int | None:
-    """Return the axis that the target lacks; where it lacks none, that of labels or of several values."""
+    """Return the axis that the target lacks; if it lacks none, that of labels or of several values."""
     missing = [k for k in range(1, len(shape)) if any(shape[:k] + shape[k + 1 :] == one for one in targets)]
     if missing:
         return missing[0]

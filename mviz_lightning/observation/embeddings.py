@@ -24,7 +24,7 @@ def embeddings_call(head: ObservedHead, record: StepRecord, module: nn.Module, s
         step: The step.
 
     Returns:
-        The call; None where the scores are no product of one vector for each example and modality.
+        The call; None where the scores are not a product of one vector for each example and modality.
     """
     towers = None if head.pair is None else head.pair.embeddings
     if towers is None or head.pair is None or towers[0].shape[1] != towers[1].shape[1]:
@@ -51,7 +51,7 @@ def _joined(embeddings: list[Tensor]) -> Tensor:
 
 
 def _wanted(operand: Node, record: StepRecord) -> Iterator[Wanted]:
-    """Yield the event at which a replay finds the embeddings: before the views that the product is given."""
+    """Yield the event at which a replay finds the embeddings: before the views that enter the product."""
     for event in (event for event in record.events if event.kind == "tower" and event.scores[0].node is operand):
         size = torch.Size(operand.shape).numel()
         whole = [place for place, link in enumerate(event.scores) if torch.Size(link.node.shape).numel() == size]

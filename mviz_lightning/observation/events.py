@@ -1,4 +1,4 @@
-"""Where a step gives scores away: calls of losses, updates of metrics, and operations in which scores meet labels."""
+"""Where a step uses scores: calls of losses, updates of metrics, and operations that combine scores and labels."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from mviz_lightning.observation.provenance import Call, Computed, Node, Provenan
 from mviz_lightning.observation.views import Views
 
 Takes: TypeAlias = Literal["logits", "log_probabilities", "probabilities", "values", "anything"]
-"""What a loss or a metric is given: anything is logits, probabilities or predicted classes."""
+"""What a loss or a metric takes; ``"anything"`` is logits, probabilities or predicted classes."""
 
 LOSSES: dict[Callable[..., Any], Takes] = {
     losses.cross_entropy: "logits",
@@ -73,9 +73,9 @@ class Link:
     Attributes:
         node: Where the tensor comes from.
         rows: Values of the first rows; None if it has no row for each example, or more than two dimensions.
-        readings: The same by each of the event's ``views``.
-        axes: Where its positions and classes lie, if each example has many positions; ``rows`` then holds a few of
-            them, one after another.
+        readings: The same rows by each of the event's ``views``.
+        axes: Where its positions and classes are, if each example has many positions; ``rows`` then holds the values at
+            a few of them, one after another.
     """
 
     node: Node
@@ -86,20 +86,21 @@ class Link:
 
 @dataclass(frozen=True)
 class Event:
-    """One place in which the step gives scores away.
+    """One place in which the step uses scores.
 
     Attributes:
-        kind: ``"loss"``, ``"metric"``, ``"pair"`` where scores of all pairs of two modalities are computed, ``"tower"``
-            of the embeddings of one of them, or ``"meeting"`` of scores and labels in any other operation.
+        kind: ``"loss"``, ``"metric"``, ``"pair"`` for scores of all pairs of two modalities, ``"tower"`` for the
+            embeddings of one of them, or ``"meeting"`` for scores and labels in any other operation.
         name: Name of the function, of the metric's class, or of the operation.
-        ordinal: Its place among the step's events of the same kind and name.
-        scores: The argument that holds the scores, and the tensors that it was made from by views and the like.
-        target: The same of the argument that holds the target.
-        takes: What the event is given.
+        ordinal: Its number among the step's events of the same kind and name.
+        scores: The argument that holds the scores, and the tensors that it was made from by views and similar
+            operations.
+        target: The argument that holds the target, and the tensors that it was made from.
+        takes: What kind of scores the event takes.
         metric: The user's metric.
         within: The innermost module call in which it happened.
-        views: How its rows may belong to examples, where each example has several with one target; else empty.
-        ignored: Target of what the event leaves out: its ``ignore_index``.
+        views: How its rows may belong to examples, if each example has several rows with one target; else empty.
+        ignored: Target value that the event leaves out: its ``ignore_index``.
     """
 
     kind: Literal["loss", "metric", "pair", "tower", "meeting"]
@@ -124,14 +125,14 @@ class Event:
 
 @dataclass(frozen=True)
 class Given:
-    """What a loss, a metric or an operation is given.
+    """The arguments of a loss, a metric or an operation.
 
     Attributes:
         scores: The argument that holds the scores.
-        target: The one that holds the target.
+        target: The argument that holds the target.
         takes: What the scores are.
         metric: The user's metric.
-        ignored: Target of what is left out.
+        ignored: Target value that is left out.
     """
 
     scores: Any
@@ -142,20 +143,20 @@ class Given:
 
     @classmethod
     def to_loss(cls, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> "Given":
-        """Return what a loss function of :data:`LOSSES` is given."""
+        """Return the arguments of a loss function of :data:`LOSSES`."""
         ignored = kwargs.get("ignore_index", args[4] if len(args) > 4 else None) if func in IGNORING else None
         return cls(*_first_two(args, kwargs, "input"), LOSSES[func], None, IGNORED if ignored is None else ignored)
 
     @classmethod
     def to_metric(cls, metric: Metric, args: Sequence[Any], kwargs: Mapping[str, Any]) -> "Given":
-        """Return what an update of a metric is given."""
+        """Return the arguments of an update of a metric."""
         ignored = getattr(metric, "ignore_index", None)
         known = ignored if isinstance(ignored, int) else IGNORED
         return cls(*_first_two(args, kwargs, "preds"), "anything", metric, known)
 
 
 def _first_two(args: Sequence[Any], kwargs: Mapping[str, Any], first: str) -> tuple[Any, Any]:
-    """Return the first two arguments, the first of which has this name, and the second ``target``."""
+    """Return the first two arguments; given by name, they are called ``first`` and ``target``."""
     return (args[0] if args else kwargs.get(first)), (args[1] if len(args) > 1 else kwargs.get("target"))
 
 
@@ -167,7 +168,7 @@ class ChainWalk:
         provenance: Where tensors come from.
         open_calls: The module calls that run at the event: the walk never enters one that has returned.
         count: Number of examples in the batch.
-        views: How several rows an example may belong to the examples.
+        views: How rows may belong to the examples, if each example has several.
     """
 
     provenance: Provenance
@@ -201,7 +202,7 @@ class ChainWalk:
             node = self.provenance.of(found)
             passes = isinstance(node, Computed) and node.name in through and self._open(node) and _single(node)
             if passes and name_at(node) == LOGARITHM:
-                through = through | SMOOTHING  # under a logarithm, what is added is no prior
+                through = through | SMOOTHING  # a number that is added inside a logarithm is not a prior
             found = self.provenance.source(found) if passes else None
 
     def _open(self, node: Computed) -> bool:
@@ -220,13 +221,13 @@ def name_at(node: Node) -> str:
 
 
 def _single(node: Computed) -> bool:
-    """Tell whether an operation has one tensor operand, apart from the mask or the indices of a selection."""
+    """Return whether an operation has one tensor operand, apart from the mask or the indices of a selection."""
     operands = list(nodes_in(node.arguments))
     return len(operands) == 1 or (node.name == "__getitem__" and not any(operand.learned for operand in operands[1:]))
 
 
 def passed(takes: Takes) -> set[str]:
-    """Return the names of the operations between the scores and an event that is given this."""
+    """Return the names of the operations that may lie between the scores and an event that takes this."""
     if takes in ("logits", "values"):
         return VIEWS | SELECTIONS
     if takes == "anything":
@@ -239,14 +240,14 @@ def passed(takes: Takes) -> set[str]:
 def until_selection(links: Sequence[Link], *, decisions: bool = True) -> int:
     """Return how many links back the whole tensor is, as long as it has a row for each example.
 
-    Rows that a mask picks are no selection: the whole tensor has all rows.
+    Rows that a mask picks do not count as a selection: the whole tensor has all rows.
     """
     reached = [0]
     for before, link in enumerate(links[:-1]):
         if _selects(link.node) or (not decisions and name_at(link.node) in DECISIONS):
             break
         reached.append(before + 1)
-    stacked = any(link.readings for link in links)  # then a row of each example alone is of something else
+    stacked = any(link.readings for link in links)  # then a tensor with one row for each example is something else
     by_example = [
         place for place in reached if links[place].rows is not None and bool(links[place].readings) == stacked
     ]
@@ -259,14 +260,14 @@ def first_by_example(links: Sequence[Link]) -> int:
 
 
 def _selects(node: Node) -> bool:
-    """Tell whether an operation selects a part of every row."""
+    """Return whether an operation selects a part of every row."""
     if name_at(node) not in SELECTIONS or not isinstance(node, Computed):
         return False
     return picked_rows(node) is None
 
 
 def picked_rows(node: Node) -> Node | None:
-    """Return the mask or the indices with which an operation picks rows as they are; None if it does anything else."""
+    """Return the mask or the indices with which an operation picks rows unchanged; None if it does anything else."""
     if not isinstance(node, Computed) or node.name != "__getitem__":
         return None
     source, index = node.arguments[0]

@@ -1,4 +1,4 @@
-"""Rows that a step gathers from all processes, as contrastive steps do: their scores are not of one batch alone."""
+"""Rows that a step gathers from all processes, as contrastive steps do: their scores are not from one batch alone."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,10 +19,10 @@ class Gathered(Node):
 
 @dataclass
 class GatheredRows:
-    """What the step gathered so far.
+    """What the step has gathered so far.
 
     A contrastive step gathers the embeddings of both modalities to compare them with those of all processes. In their
-    place count the similarities of this process's own: the same scores, of fewer candidates.
+    place, the similarities of this process's own embeddings are used: the same scores, with fewer candidates.
 
     Attributes:
         provenance: Where tensors come from.
@@ -33,7 +33,7 @@ class GatheredRows:
     own: list[Tensor] = field(default_factory=list)
 
     def pairs(self, outputs: Any, tensor: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Note what was gathered; yield it with each earlier tensor of as many rows, which it may be compared with."""
+        """Note a gathered tensor; yield it with each earlier one of as many rows, since the step may compare both."""
         node = self.provenance.of(tensor)
         for part in outputs if isinstance(outputs, list) else [outputs]:
             self.provenance.put(part, Gathered(node.tags, node.learned, tuple(part.shape)))
@@ -41,7 +41,7 @@ class GatheredRows:
         self.own.append(tensor)
 
     def reach(self, tensor: Tensor) -> bool:
-        """Tell whether a tensor is made of what was gathered."""
+        """Return whether a tensor is made from gathered rows."""
         return bool(self.own) and any(isinstance(one, Gathered) for one in ancestors(self.provenance.of(tensor)))
 
 
@@ -51,7 +51,7 @@ GATHER = ("all_gather", "all_gather_into_tensor")
 
 @contextmanager
 def noticed(notice: Callable[[Any, Tensor], Any]) -> Iterator[None]:
-    """Tell what collectives in the block gather, and of what."""
+    """Report what collectives in the block gather, and from which tensor."""
 
     def noticing(gather: Callable[..., Any]) -> Callable[..., Any]:
         def gathering(outputs: Any, tensor: Tensor, *rest: Any, **named: Any) -> Any:

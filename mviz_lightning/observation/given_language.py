@@ -1,4 +1,4 @@
-"""A language model given what the user's own step gives it: arguments made anew from each batch, or in a replay."""
+"""A language model with the arguments of the user's own step: computed again from each batch, or in a replay."""
 
 import copy
 import inspect
@@ -21,11 +21,11 @@ from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.ways import StepFunction, name_of_step
 
 LABELS = "labels"
-"""Argument of which a language model computes a loss."""
+"""Argument from which a language model computes a loss."""
 
 
 def takes_text_and_items(call: Call, record: StepRecord) -> bool:
-    """Tell whether a call is given ids by token, and the values of all items.
+    """Return whether a call is given ids by token, and the values of all items.
 
     Args:
         call: The call of a module.
@@ -41,7 +41,7 @@ def takes_text_and_items(call: Call, record: StepRecord) -> bool:
 
 
 def observed_language(call: Call, record: StepRecord, module: nn.Module) -> LanguageModel | None:
-    """Return a language model whose arguments are made from each batch as the step makes them; None where they cannot.
+    """Return a language model whose arguments are computed from each batch as in the step; None where this fails.
 
     Args:
         call: The call of the language model.
@@ -118,11 +118,11 @@ class ArgumentReplay:
                 found.update(_named(called, args, kwargs) or {})
                 raise StopStep
 
-        # A hook would compile a compiled module anew.
+        # A hook would make a compiled module compile again.
         with torch.compiler.set_stance("force_eager"), muted(self.module, seed=None):
             handle = child.register_forward_pre_hook(note, with_kwargs=True)
             try:
-                call_step(self.module, self.step, copy.copy(batch))  # from which it may take leaves away
+                call_step(self.module, self.step, copy.copy(batch))  # the step may take leaves out of the batch
             finally:
                 handle.remove()
         if not found:
@@ -144,7 +144,7 @@ def _named_in(call: Call) -> dict[str, Any] | None:
 
 
 def _named(module: nn.Module, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return arguments of a module by name; None where it does not name them all."""
+    """Return arguments of a module by name; None where not all of them have names."""
     signature = inspect.signature(module.forward)
     try:
         found = signature.bind(*positional, **named).arguments

@@ -15,14 +15,14 @@ class HeadChoice:
 
     Attributes:
         names: Their names; None for all.
-        reserved: First parts of logged keys, which no head may have as its name.
+        reserved: First parts of logged keys; no head may have one of these names.
     """
 
     names: Sequence[str] | None = None
     reserved: Container[str] = ()
 
     def takes(self, name: str) -> bool:
-        """Tell whether a head is monitored."""
+        """Return whether a head is monitored."""
         return self.names is None or name in self.names
 
     def require(self, known: Iterable[str]) -> None:
@@ -51,11 +51,11 @@ class HeadChoice:
         return found
 
     def main(self, heads: Mapping[str, ObservedHead], best: Sequence[ObservedHead]) -> str | None:
-        """Return the name of the main head: the likeliest if it is chosen, else the first that is.
+        """Return the name of the main head: the likeliest if it is chosen, else the first that is chosen.
 
         Args:
             heads: All heads by name.
-            best: The likeliest; several where nothing tells them apart.
+            best: The likeliest; several if nothing distinguishes them.
         """
         likeliest = [name for name, head in heads.items() if any(head is one for one in best)]
         if self.names is None:
@@ -72,7 +72,7 @@ def head_names(heads: Sequence[ObservedHead], reserved: Container[str] = ()) -> 
 
     Args:
         heads: The heads, in the order of the step.
-        reserved: First parts of logged keys, which no head may have as its name.
+        reserved: First parts of logged keys; no head may have one of these names.
     """
     return distinct_keys([_name(head) for head in heads], reserved)
 
@@ -84,7 +84,7 @@ def _name(head: ObservedHead) -> str:
 
 
 def _told(root: Node) -> Iterator[str]:
-    """Yield names of the scores, or of what they are made from alone: as the outermost call returned it comes first."""
+    """Yield names of the scores, or of tensors that they are made from alone; the outermost call's comes first."""
     for node in (root, *single_line(root)):
         for call, keys in reversed(node.results):
             yield name_of_keys(keys) if keys else _last_word(call.name or "")

@@ -1,4 +1,4 @@
-"""Heads: which scores a step computes, and the target and the task of each, derived from where the scores went."""
+"""Heads: the scores that a step computes, and the target and the task of each, derived from where scores are used."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,17 +33,17 @@ KINDS = ("loss", "metric", "pair", "meeting")
 
 @dataclass(frozen=True)
 class ObservedHead:
-    """Scores that the step gives to a loss, to a metric, or compares with labels itself.
+    """Scores that the step gives to a loss or to a metric, or compares with labels itself.
 
     Attributes:
-        event: The surest event that got the scores.
-        scores: Which of the event's links holds the scores.
-        target: Which of its target's links holds the target.
-        task: What the scores stand for; None where the event does not tell.
+        event: The surest event that uses the scores.
+        scores: Index of the event's link that holds the scores.
+        target: Index of its target's link that holds the target.
+        task: What the scores stand for; None where the event does not show it.
         contrastive: Whether the scores are those of all pairs of two modalities.
-        pair: The product of two towers whose scores these are; None for any other head.
-        metrics: The user's metrics that get these scores.
-        position: Place among the heads, in the order in which the step used them.
+        pair: The product of two towers that gives these scores; None for any other head.
+        metrics: The user's metrics that take these scores.
+        position: Number among the heads, in the order in which the step used them.
     """
 
     event: Event
@@ -67,12 +67,12 @@ class ObservedHead:
         return None if rows is None else self.nearer(rows)
 
     def nearer(self, scores: Tensor) -> Tensor:
-        """Return scores that are larger where a pair is nearer; those of no pairs as they are."""
+        """Return scores that are larger for nearer pairs; other scores stay as they are."""
         return scores if self.pair is None or self.pair.sign > 0 else -scores
 
     @property
     def label(self) -> Node:
-        """Where the target comes from; nowhere if there is none."""
+        """Where the target comes from; an empty node if there is none."""
         return self.event.target[self.target].node if self.event.target else Node()
 
     @property
@@ -82,7 +82,7 @@ class ObservedHead:
 
     @property
     def axes(self) -> PositionAxes | None:
-        """Where positions and classes lie in the scores; None where an example has one row of scores."""
+        """Where positions and classes are in the scores; None where an example has one row of scores."""
         return self.event.scores[self.scores].axes
 
     @property
@@ -92,7 +92,7 @@ class ObservedHead:
         return self.event.views[0] if stacked else None
 
     def readings(self) -> "Iterator[ObservedHead]":
-        """Yield the head as each of the views that fit its targets reads it."""
+        """Yield the head once for each of the views that fit its targets."""
         for place in range(len(self.event.views) if self.views is not None else 0):
             yield replace(self, event=self.event.read_as(place))
         if self.views is None:
@@ -100,7 +100,7 @@ class ObservedHead:
 
     @property
     def probabilities(self) -> bool:
-        """Whether the scores are probabilities, with no logits before them that could be had."""
+        """Whether the scores are probabilities, and the logits before them are not accessible."""
         passed = {name_at(link.node) for link in self.event.scores[: self.scores]}
         taken = self.event.takes == "probabilities" or LOGARITHM in passed
         return taken and not passed & PROBABILITIES
@@ -109,8 +109,8 @@ class ObservedHead:
 def heads_of(record: StepRecord) -> list[ObservedHead]:
     """Return the heads with a target, in the order of the step.
 
-    Losses come first, then metrics, then scores of all pairs, which need no labels; meetings count only where no loss
-    and no metric has a label of no modality, and beside pairs only where they are sure.
+    Losses come first, then metrics, then scores of all pairs, which need no labels. Meetings count only if no loss and
+    no metric has a label outside the modalities; beside pairs, only if they are not doubtful.
     """
     found: list[ObservedHead] = []
     for kind in KINDS:
@@ -124,9 +124,9 @@ def heads_of(record: StepRecord) -> list[ObservedHead]:
 
 
 def with_pairs(found: Sequence[ObservedHead], record: StepRecord) -> list[ObservedHead]:
-    """Tell heads which product of two towers they are, and add the products that no loss function is given.
+    """Mark heads that are products of two towers, and add the products that no loss function takes.
 
-    Two heads of the same embeddings are one: a loss of both directions, or with two scales.
+    Two heads of the same embeddings count as one: a loss in both directions, or with two scales.
     """
     kept: list[ObservedHead] = []
     others = bool(found) or any(product_of(node, record) is None for node in record.last)
@@ -143,11 +143,11 @@ def _told(head: ObservedHead, record: StepRecord) -> ObservedHead:
 
 
 def _products(record: StepRecord, *, others: bool) -> Iterable[ObservedHead]:
-    """Return a head for each two towers whose product the step computes: the latest scores that are made from it.
+    """Return a head for every two towers whose product the step computes: the latest scores that are made from it.
 
     Args:
         record: What the step showed.
-        others: Whether it computes other scores; those of pairs that it does not use are then none.
+        others: Whether it computes other scores; scores of pairs that it does not use are then left out.
     """
     latest: dict[frozenset[int], ObservedHead] = {}
     for event in (event for event in record.events if event.kind == "pair"):
@@ -159,7 +159,7 @@ def _products(record: StepRecord, *, others: bool) -> Iterable[ObservedHead]:
 
 
 def _labelled(event: Event) -> bool:
-    """Tell whether an event compares scores of the model with a target that is not the model's own."""
+    """Return whether an event compares scores of the model with a target that is not the model's own."""
     if not event.target or not event.scores[0].node.learned or event.target[0].node.learned:
         return False
     target, rows = event.target[-1].node, event.target[-1].rows
@@ -177,7 +177,7 @@ def _head(event: Event) -> ObservedHead:
 
 
 def _is_contrastive(event: Event) -> bool:
-    """Tell whether square scores are compared with the numbers of the examples."""
+    """Return whether square scores are compared with the indices of the examples."""
     rows, target = event.scores[0].rows, event.target[0]
     square = event.scores[0].node.shape[:2] == (event.scores[0].node.shape[:1] * 2)
     return square and rows is not None and target.rows is not None and is_numbering(target.rows)
@@ -196,7 +196,7 @@ def _merged(heads: Iterable[ObservedHead]) -> list[ObservedHead]:
 
 
 def _parts_of_one(head: ObservedHead, other: ObservedHead) -> bool:
-    """Tell whether two heads compare parts of the same scores with the same target."""
+    """Return whether two heads compare parts of the same scores with the same target."""
     if _origin(head.event.scores) is not _origin(other.event.scores):
         return False
     same = head.label is other.label or _is_same_leaf(head.label, other.label)
@@ -214,14 +214,14 @@ def _is_same_leaf(left: Node, right: Node) -> bool:
 
 
 def _whole(head: ObservedHead) -> ObservedHead:
-    """Return the head of the whole tensor, of which each event got a part."""
+    """Return the head of the whole tensor, if each event got a part of it."""
     whole = replace(head, scores=len(head.event.scores) - 1, target=len(head.event.target) - 1)
     differences = head.event.kind == "meeting" and head.event.name in SUBTRACTIONS
     return replace(whole, task="regression" if differences else task_of(head.event, whole.rows, whole.labels))
 
 
 def _joined(found: list[ObservedHead], head: ObservedHead) -> list[ObservedHead]:
-    """Add a head; one that is the same scores for the same target joins the surer one, with its metrics."""
+    """Add a head; if another head has the same scores and target, add the metrics to that one, which is surer."""
     for place, other in enumerate(found):
         if _same_scores(head.root, other.root) and _same_target(head, other):
             joined = replace(other, metrics=(*other.metrics, *head.metrics), task=other.task or head.task)
@@ -230,7 +230,7 @@ def _joined(found: list[ObservedHead], head: ObservedHead) -> list[ObservedHead]
 
 
 def _same_scores(left: Node, right: Node) -> bool:
-    """Tell whether one tensor was made from the other by operations on that tensor alone."""
+    """Return whether one tensor was made from the other by operations on that tensor alone."""
     return (
         left is right
         or any(right is one for one in single_line(left))
@@ -239,7 +239,7 @@ def _same_scores(left: Node, right: Node) -> bool:
 
 
 def single_line(node: Node) -> Iterable[Node]:
-    """Yield the tensors that one was made from alone: by operations with one operand, or with two made from one."""
+    """Yield the tensors from which alone one is made: by operations with one operand, or with two made from one."""
     waiting = [node]
     while waiting and all(isinstance(one, Computed) for one in waiting):
         latest = max(waiting, key=lambda one: len(list(ancestors(one))))
@@ -255,9 +255,9 @@ def _same_target(left: ObservedHead, right: ObservedHead) -> bool:
 
 
 def is_doubtful(head: ObservedHead) -> bool:
-    """Tell whether scores and labels meet in an operation that may mean anything.
+    """Return whether scores and labels meet in an operation without a clear meaning.
 
-    That is a product without probabilities, or one value an example that meets several scores in no lookup.
+    That is a product without probabilities, or one value per example that meets several scores in no lookup.
     """
     if head.event.kind != "meeting":
         return False
@@ -268,7 +268,7 @@ def is_doubtful(head: ObservedHead) -> bool:
 
 
 def main_head(heads: Sequence[ObservedHead], record: StepRecord, target: str | None) -> list[ObservedHead]:
-    """Return the main head; several where nothing tells them apart.
+    """Return the main head; several if nothing distinguishes them.
 
     Args:
         heads: All heads.
@@ -293,7 +293,7 @@ def _rank(head: ObservedHead, record: StepRecord, target: str | None) -> tuple[i
         int(bool(head.label.tags & union(modal))),
         int(not head.label.tags & record.others),
         -sum(bool(head.root.tags & tags) for tags in modal),
-        int(head.event.kind != "loss" or not head.metrics),  # a metric of what has no loss is a side task
+        int(head.event.kind != "loss" or not head.metrics),  # a metric of scores without a loss belongs to a side task
         KINDS.index(head.event.kind),
         meeting_strength(head.event.name) or 0 if head.event.kind == "meeting" else 0,
     )

@@ -1,4 +1,4 @@
-"""One call of the model that gives the scores of several heads."""
+"""One call of the model that returns the scores of several heads."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from mviz_lightning.observation.ways import ReplayedStep, Way, averaged, replay,
 
 @dataclass(frozen=True)
 class JointCall:
-    """Computes the scores of several heads together: recipes share their calls, and one replay serves all that need it.
+    """Computes the scores of several heads together: recipes share their calls, and the other heads share one replay.
 
     Attributes:
         ways: Head -> how its scores are computed alone. All were observed in one call of the step.

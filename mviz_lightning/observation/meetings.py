@@ -1,4 +1,4 @@
-"""Meetings: operations of a loss or a metric written by hand, in which scores of the model meet labels of the batch."""
+"""Meetings: operations of a loss or a metric written by hand that combine scores of the model and labels."""
 
 from torch import nn
 
@@ -20,15 +20,15 @@ PRODUCTS = {"mul", "__mul__", "__rmul__", "where", "einsum", "matmul", "add"}
 
 
 PRODUCT = 2
-"""Strength of a meeting in a product, the weakest."""
+"""Strength of a meeting in a product: the weakest."""
 
 
 def meeting_of(
     made: Computed, operands: list[Node], record: StepRecord, open_calls: list[Call]
 ) -> tuple[Node, Node] | None:
-    """Return the scores and the label that meet in an operation for the first time; None if none do.
+    """Return the scores and the label that an operation combines for the first time; None if it combines none.
 
-    A submodule with weights that reads another leaf of the batch is part of the model, no loss.
+    A submodule with weights that reads another leaf of the batch is part of the model, and not a loss.
     """
     if meeting_strength(made.name) is None or any(has_weights(call.module) for call in open_calls if _is_part(call)):
         return None
@@ -41,7 +41,7 @@ def meeting_of(
 
 
 def meeting_strength(name: str) -> int | None:
-    """Return how surely the operation of a meeting tells labels: 0 looks labels up, 1 compares, 2 weighs."""
+    """Return how surely the operation of a meeting shows labels: 0 looks labels up, 1 compares, 2 weighs."""
     for rank, names in enumerate((LOOKUPS, DIFFERENCES, PRODUCTS)):
         if name in names:
             return rank
@@ -53,5 +53,5 @@ def _is_part(call: Call) -> bool:
 
 
 def has_weights(module: nn.Module) -> bool:
-    """Tell whether a module has weights, unlike a loss."""
+    """Return whether a module has weights, unlike a loss."""
     return next(module.parameters(), None) is not None

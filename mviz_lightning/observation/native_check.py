@@ -49,7 +49,7 @@ def first_agreeing(
         own: ``(R, C)`` or ``(R,)`` scores of the probe's first R examples, as the step computed them.
         probe: The examples.
         evaluator_of: Makes the evaluator that calls the model this way.
-        axes: Where positions and classes lie, if ``own`` holds ``(R * P, C)`` scores of a few positions.
+        axes: Where positions and classes are, if ``own`` holds ``(R * P, C)`` scores of a few positions.
     """
     tried: list[CheckedWay] = []
     for way in ways:
@@ -62,7 +62,7 @@ def first_agreeing(
 def checked(way: Way, own: Tensor, probe: Probe, evaluator: Evaluator, axes: PositionAxes | None = None) -> CheckedWay:
     """Compare a way with the user's own scores; it must run on fewer rows and on recombined ones too."""
     count = min(OBSERVED_ROWS, probe.size) if axes is not None else min(len(own), probe.size)
-    # Perhaps scores of all pairs.
+    # These may be scores of all pairs.
     square = axes is None and own.dim() == 2 and own.shape[1] != 1 and own.shape[1] >= count
     try:
         other_draws = replace(evaluator, seed=evaluator.seed + 1)
@@ -82,14 +82,14 @@ def checked(way: Way, own: Tensor, probe: Probe, evaluator: Evaluator, axes: Pos
 
 
 def _beyond_noise(own: Tensor, count: int, probe: Probe, evaluator: Evaluator, axes: PositionAxes | None) -> float:
-    """Return how far scores with noise of their own are from those of several draws of the noise."""
+    """Return how far scores with their own noise are from those of several draws of the noise."""
     aligned = _aligned(torch.arange(count), probe)
     draws = evaluator.each_draw(COMPARED_DRAWS, lambda: _columns(_raw(evaluator, probe, aligned, axes)))
     return deviation_beyond_noise(_columns(own), torch.stack(list(draws)))
 
 
 def _raw(evaluator: Evaluator, probe: Probe, query: Query, axes: PositionAxes | None) -> Tensor:
-    """Return what the call returns, whatever its shape, a single row too; of many positions a few, at once."""
+    """Return what the call returns in any shape, also for a single row; of many positions, a few from one forward."""
     found = evaluator.evaluated(
         probe, lambda: evaluator.predict(evaluator.module, probe.batch(query.sources, {}, evaluator.device))
     )
@@ -103,7 +103,7 @@ def _aligned(rows: Tensor, probe: Probe) -> Query:
 
 
 def _recombined(count: int, probe: Probe) -> Query:
-    """Return rows in which each modality is of another example."""
+    """Return rows in which each modality comes from another example."""
     rows = torch.arange(count)
     return Query(torch.stack([rows.roll(place) for place in range(len(probe.schema.names))], 1))
 

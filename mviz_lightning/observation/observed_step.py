@@ -1,4 +1,4 @@
-"""The user's own step and what one call of it showed: watched as it ran, or replayed muted."""
+"""The user's own step and what one call of it showed: watched as it ran, or in a muted replay."""
 
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -36,15 +36,15 @@ class ObservedStep:
 
     @property
     def record(self) -> StepRecord | None:
-        """What the step showed; None if it gave no scores away."""
+        """What the step showed; None if it used no scores."""
         return self.watched if self.watched is not None and self.watched.events else None
 
     @property
     def callable(self) -> frozenset[str] | None:
-        """Names of the submodules that may stand for the model: the only one that returns what the step computes last.
+        """Names of the submodules that may replace the model: those that return everything that the step computes last.
 
-        Where nothing that the step computes depends on all modalities, those that it calls; None where it calls none,
-        or did not come to its end.
+        If nothing that the step computes depends on all modalities, the submodules that it calls; None if it calls
+        none, or did not reach its end.
         """
         if self.watched is None or not self.watched.ended or not self.watched.called:
             return None
@@ -98,16 +98,16 @@ class StepObserver:
             module: The user's model.
             step: Name of the step.
             batch: The batch that the step will be given.
-            schema: Where the modalities live in it.
+            schema: Where the modalities are in it.
         """
         self.release()
         if any(map(is_lazy, module.parameters())):
-            return  # their first forward makes them
+            return  # their first forward creates them
         original, recorder = getattr(module, step), StepRecorder(module, batch, schema)
 
         @wraps(original)  # the trainer reads the signature
         def watched(*args: Any, **kwargs: Any) -> Any:
-            with suppress(Exception):  # else it is put back after the batch
+            with suppress(Exception):  # otherwise it is put back after the batch
                 self.release()
             self.record = recorder.record
             with ExitStack() as stack:
@@ -122,7 +122,7 @@ class StepObserver:
         vars(module)[step] = watched
 
     def seen(self, module: nn.Module, step: StepFunction, trial: Probe, precision: ContextFactory) -> ObservedStep:
-        """Return, once, the step with what its watched call showed; without one, it is replayed on some examples.
+        """Return the step with the record of its watched call, once; without a record, replay it on some examples.
 
         Args:
             module: The user's model.
@@ -136,7 +136,7 @@ class StepObserver:
         return ObservedStep.recorded(step, record)
 
     def give_back(self, seen: ObservedStep | None) -> None:
-        """Take a step back that :meth:`seen` returned and that nobody used."""
+        """Take back a step that :meth:`seen` returned and that was not used."""
         self.record = None if seen is None else seen.watched
 
     def pop_record(self) -> StepRecord | None:

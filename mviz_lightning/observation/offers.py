@@ -1,4 +1,4 @@
-"""Arguments to paste where the user has to say what is measured: the call, the labels and the task, as code."""
+"""Arguments to paste where the user has to decide what is measured: the call, the labels and the task, as code."""
 
 import math
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from mviz_lightning.observation.step_record import StepRecord
 from mviz_lightning.observation.task_of_loss import task_of
 
 SUMMARIES = PROBABILITIES | DECISIONS | {"amax", "amin", "min", "mean", "sum", "std", "var"}
-"""Operations whose results are less of the scores than their operand."""
+"""Operations whose results keep less of the scores than their operand."""
 
 MOVES = {"roll", "flip", "flipud"}
-"""Operations that give each example the row of another one, as the negatives of a triplet."""
+"""Operations that give each example the row of another one, for the negatives of a triplet for example."""
 
 OFFERED = "\n    "
-"""What stands before a line to paste."""
+"""Begins a line to paste."""
 
 WRITE = ". Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns them."
 
@@ -32,13 +32,13 @@ WRITE = ". Pass predict=, a function (module, batch) -> (batch, outputs) tensor,
 def offer(head: ObservedHead, record: StepRecord, then: str = "") -> str:
     """Return the end of a question: a line to paste, which measures what is likely meant.
 
-    That is the scores themselves, or the latest tensor before them that depends on all modalities and on no label, for
-    all rows of the batch where the step picks or sorts them.
+    That is the scores themselves, or the latest tensor before them that depends on all modalities and on no label. If
+    the step picks or sorts rows of the batch, it is computed for all rows.
 
     Args:
-        head: The scores that the step gives away.
+        head: The scores that the step uses.
         record: What it showed.
-        then: Code behind the scores: ``.mean(1)``.
+        then: Code to append to the scores: ``.mean(1)``.
     """
     picks = row_picks(head.root)
     code = next(_calls(head.root, record, picks), "")
@@ -58,7 +58,7 @@ def offered_rows(record: StepRecord) -> str:
 
 
 def _before_summary(node: Node, record: StepRecord) -> Node:
-    """Return the rows of which others are probabilities, predictions, one number each, or the same in another order."""
+    """Return the rows that were turned into probabilities, predictions, one number each, or another order."""
     while isinstance(node, Computed) and not node.results and node.name in SUMMARIES | MOVES:
         before = [one for one in node.inputs if record.is_fused(one)]
         if len(before) != 1:
@@ -81,7 +81,7 @@ def _rows(node: Node) -> bool:
 
 
 def _is_free(node: Node, record: StepRecord, picks: set[Node]) -> bool:
-    """Tell whether a tensor depends on all modalities and on no other leaf, picked rows apart."""
+    """Return whether a tensor depends on all modalities and on no other leaf, apart from masks of picked rows."""
     reached = 0
     for leaf in _leaves(node, picks):
         reached |= leaf.tags
@@ -101,7 +101,7 @@ def _leaves(node: Node, picks: set[Node]) -> Iterator[Leaf]:
 
 
 def _told_of_labels(head: ObservedHead, record: StepRecord) -> list[str]:
-    """Return ``target=`` and ``task=`` as far as the step tells them."""
+    """Return ``target=`` and ``task=`` as far as the step shows them."""
     paths = [
         path
         for path, keys in record.schema.keys.items()
@@ -111,12 +111,12 @@ def _told_of_labels(head: ObservedHead, record: StepRecord) -> list[str]:
     task = head.task or task_of(head.event, head.rows, head.labels) or _task(head)
     if task is None:
         return []
-    every = head.root.shape[:1] == (record.count,)  # labels of rows that the step leaves out may be anything
+    every = head.root.shape[:1] == (record.count,)  # labels of rows that the step leaves out may have any value
     return [*([f'target="{paths[0]}"'] if len(paths) == 1 and every else []), f'task="{task}"']
 
 
 def _task(head: ObservedHead) -> Task | None:
-    """Return the task that labels suggest where no loss tells it; None where they hardly are labels."""
+    """Return the task that labels suggest if no loss shows it; None if they are unlikely to be labels."""
     if head.labels is None:
         return None
     outputs, labels = math.prod(head.root.shape[1:]), head.labels.cpu()

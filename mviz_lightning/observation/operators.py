@@ -67,7 +67,7 @@ def enclosed(spelled: tuple[str, int], least: int) -> str:
 
 
 def pure(name: str) -> str:
-    """Return the name of the operation that an operation in place or a method of Python's does: ``sub``."""
+    """Return the name of the operation behind an in-place operation or a method of Python's: ``sub``."""
     if name.startswith("__"):
         bare = name.strip("_")
         return bare[1:] if bare.startswith("i") and bare[1:] in PLAIN else bare

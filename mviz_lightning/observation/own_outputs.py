@@ -1,4 +1,4 @@
-"""The scores that the user's own step computes at a validation, to compare the monitor's with."""
+"""The scores that the user's own step computes at a validation, for a comparison with the monitor's."""
 
 import itertools
 from collections.abc import Callable
@@ -20,7 +20,7 @@ COMPARED_ROWS = 8
 """Number of rows that are compared at every validation."""
 
 DIFFERING = 0.01
-"""Largest share of rows with other predictions that is no disagreement."""
+"""Largest share of rows with other predictions that still counts as agreement."""
 
 UNHOOKED = (torch.jit.ScriptModule, nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
 """Modules that take no hook, or leave their fast path for one, which changes the last bits of the user's outputs."""
@@ -28,7 +28,7 @@ UNHOOKED = (torch.jit.ScriptModule, nn.TransformerEncoder, nn.TransformerEncoder
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the monitor's outputs are from the user's own.
+    """The difference between the monitor's outputs and the user's own.
 
     Attributes:
         rows: Number of rows compared.
@@ -74,10 +74,10 @@ class Agreement:
 
     @classmethod
     def with_noise(cls, own: Tensor, draws: Tensor, task: Task) -> "Agreement":
-        """Compare outputs of a model that samples; what its noise explains is no difference.
+        """Compare outputs of a model that samples; differences that its noise explains do not count.
 
         Args:
-            own: ``(R, C)`` the user's own, of which each row has noise of its own.
+            own: ``(R, C)`` the user's own; each row has its own noise.
             draws: ``(K, R, C)`` the monitor's, of K draws of the noise.
             task: What they stand for.
         """
@@ -106,12 +106,12 @@ class Watched(Protocol):
         """Number of the module's calls in the step before this one."""
 
     def reading_of(self, batch: Any, examples: Probe, rows: Tensor) -> Callable[[Any], Tensor | None]:
-        """Return what reads ``(R, C)`` outputs of rows from what the module returns; None where there are none.
+        """Return a function that reads ``(R, C)`` outputs of rows from what the module returns; None if there are none.
 
         Args:
             batch: The batch, before the step.
             examples: Copies of the rows.
-            rows: ``(R,)`` their places in the batch.
+            rows: ``(R,)`` their positions in the batch.
         """
 
 
@@ -125,7 +125,7 @@ class OwnOutputs:
 
     @property
     def watched(self) -> bool:
-        """Whether a batch was watched whose rows nobody took yet."""
+        """Whether a batch was watched whose rows were not taken yet."""
         return self._probe is not None
 
     def forget(self) -> None:
@@ -133,13 +133,13 @@ class OwnOutputs:
         self._probe, self._rows = None, None
 
     def watch(self, module: nn.Module, call: Watched, batch: Any, schema: BatchSchema, *, stop: bool = False) -> None:
-        """Watch the submodule in the step that is about to get a batch, if some example has all modalities.
+        """Watch the submodule in the step that gets this batch next, if some example has all modalities.
 
         Args:
             module: The user's model.
             call: The call that computes the scores.
             batch: The batch.
-            schema: Where the modalities live in it.
+            schema: Where the modalities are in it.
             stop: Whether the step is a replay, which ends with the call.
         """
         self.release()
@@ -156,7 +156,7 @@ class OwnOutputs:
         def keep(_module: nn.Module, _args: Any, outputs: Any) -> None:
             if next(calls) != ordinal:
                 return
-            with suppress(Exception), torch.inference_mode(False), torch.no_grad():  # the user's own step runs on
+            with suppress(Exception), torch.inference_mode(False), torch.no_grad():  # must not stop the user's own step
                 self._rows = read(outputs)
             if stop:
                 raise StopStep
@@ -164,24 +164,24 @@ class OwnOutputs:
         self._handle = child.register_forward_hook(keep)
 
     def release(self) -> None:
-        """Take the hook off."""
+        """Remove the hook."""
         handle, self._handle = self._handle, None
         if handle is not None:
             handle.remove()
 
     def take(self) -> tuple[Probe | None, Tensor | None]:
-        """Return, once, the examples and ``(R, C)`` the user's own outputs of them; None where they are not known."""
+        """Return, once, the examples and the user's own ``(R, C)`` outputs of them; None where they are not known."""
         found, self._probe, self._rows = (self._probe, self._rows), None, None
         return found
 
 
 def may_be_hooked(child: nn.Module, module: nn.Module) -> bool:
-    """Tell whether a hook on a submodule leaves the user's outputs as they are."""
+    """Return whether a hook on a submodule leaves the user's outputs as they are."""
     return not isinstance(child, UNHOOKED) and not is_compiled(module)
 
 
 def is_compiled(module: nn.Module) -> bool:
-    """Tell whether a model is compiled: a hook would compile it anew."""
+    """Return whether a model is compiled: a hook would make it compile again."""
     compiled = ("_compiled_call_impl", "_compiler_ctx")
     return any(
         type(child).__name__ == "OptimizedModule" or any(vars(child).get(name) is not None for name in compiled)

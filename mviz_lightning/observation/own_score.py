@@ -12,7 +12,7 @@ from mviz_lightning.observation.heads import ObservedHead
 def own_score(head: ObservedHead, metric: Metric) -> Metric | None:
     """Return a fresh copy of a metric that can serve as the score; None if it cannot.
 
-    It has to take predictions and labels of examples, and to return one finite number of which more is better.
+    It has to take predictions and labels of examples, and to return one finite number that is larger if better.
 
     Args:
         head: The scores that the metric got, with some rows of them.
@@ -32,13 +32,13 @@ def own_score(head: ObservedHead, metric: Metric) -> Metric | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metrics that lack positive examples among a few rows
             value = trial.compute()
-    except Exception:  # it wants other predictions than those that are recombined
+    except Exception:  # it needs other predictions than those that are recombined
         return None
     return copy if value.numel() == 1 and bool(value.isfinite()) else None
 
 
 def _alone(metric: Metric) -> Metric:
-    """Let a metric compute without the other processes, of which one may fail where this one does not."""
+    """Let a metric compute without the other processes; one of them may fail where this one does not."""
     for part in metric.modules():
         if isinstance(part, Metric):
             vars(part).update(sync_on_compute=False)

@@ -1,7 +1,8 @@
 """Products of two towers: scores of the first modality of every example against the second of every example.
 
-They are found by where tensors come from, whatever loss follows: two operands that each depend on one modality alone,
-with a row for each example (CLIP, SigLIP, InfoNCE by hand), or a loss of the embeddings of both (a triplet, a cosine).
+They are recognised by where tensors come from, whatever loss follows. Either the step computes a product of two
+operands that each depend on one modality alone, with a row for each example (CLIP, SigLIP, InfoNCE by hand). Or its
+loss takes the embeddings of both modalities (a triplet, a cosine).
 """
 
 import math
@@ -19,7 +20,7 @@ from mviz_lightning.observation.provenance import Computed, Node, Provenance
 from mviz_lightning.observation.step_record import StepRecord
 
 COSINES = "cosines"
-"""Name of the similarities of all pairs that a step did not compute, whose loss is of matching embeddings alone."""
+"""Name of similarities of all pairs that a step did not compute: its loss takes matching embeddings alone."""
 
 ROWS_BY_ROWS = {"linear", "inner", "cdist", COSINES}
 """Operations that combine every row of one operand with every row of the other."""
@@ -60,8 +61,8 @@ class PairProduct:
     Attributes:
         node: The product of their embeddings.
         modalities: Names of the two modalities, in declared order.
-        operands: What the product is given, in the order of the modalities.
-        sign: 1 where larger scores are nearer, -1 where they are farther apart.
+        operands: The operands of the product, in the order of the modalities.
+        sign: 1 if larger scores mean nearer, -1 if they mean farther apart.
     """
 
     node: Computed
@@ -82,12 +83,12 @@ class PairProduct:
         return self.towers if vectors else None
 
     def is_of(self, other: "PairProduct") -> bool:
-        """Tell whether both are products of the same embeddings."""
+        """Return whether both are products of the same embeddings."""
         return {id(tower) for tower in self.towers} == {id(tower) for tower in other.towers}
 
 
 def product_of(node: Node, record: StepRecord) -> PairProduct | None:
-    """Return the product of two towers whose scores, scaled or moved, a tensor is; None if it is anything else."""
+    """Return the product of two towers whose scaled or shifted scores a tensor holds; None for anything else."""
     if len(node.shape) < 2 or node.shape[:2] != (record.count,) * 2 or record.count < 2 or node.tags & record.others:
         return None
     sign = 1
@@ -102,7 +103,7 @@ def product_of(node: Node, record: StepRecord) -> PairProduct | None:
 
 
 def noted_product(node: Computed, record: StepRecord) -> PairProduct | None:
-    """Return what :func:`product_of` does; where it is None, note the products that the tensor is made of as used."""
+    """Return the result of :func:`product_of`; if it is None, note the products in the tensor as used."""
     found = product_of(node, record)
     for product in () if found is not None else filter(None, (product_of(one, record) for one in node.inputs)):
         record.note_used(product.node)
@@ -110,7 +111,7 @@ def noted_product(node: Computed, record: StepRecord) -> PairProduct | None:
 
 
 def is_used(product: PairProduct, record: StepRecord) -> bool:
-    """Tell whether the step makes anything of the scores of all pairs of two towers; a model may return unused ones."""
+    """Return whether the step uses the scores of all pairs of two towers; a model may return unused ones."""
     given = (link.node for event in record.events if event.kind == "metric" for link in event.scores)
     found = (product_of(node, record) for node in (*record.used, *given))
     supposed = product.node.name == COSINES  # of embeddings that the step itself compares
@@ -128,7 +129,7 @@ def _crossed(node: Computed, operands: list[Node], sign: int, record: StepRecord
 
 
 def are_towers(operands: Sequence[Node], record: StepRecord) -> bool:
-    """Tell whether two tensors depend on one modality each, not on the same one."""
+    """Return whether two tensors depend on one modality each, and on different ones."""
     names = [_modality_of(one, record) for one in operands]
     return None not in names and names[0] != names[1]
 
@@ -142,7 +143,7 @@ def _modality_of(node: Node, record: StepRecord) -> str | None:
 
 
 def _crosses(node: Computed, operands: list[Node], count: int) -> bool:
-    """Tell whether an operation combines every row of one operand with every row of the other."""
+    """Return whether an operation combines every row of one operand with every row of the other."""
     if node.shape[:2] != (count, count):
         return False
     if pure(node.name) == "einsum":
@@ -163,7 +164,7 @@ def _einsum_crosses(equation: str) -> bool:
 
 
 def _keeps_pairs(node: Computed, operand: Node) -> bool:
-    """Tell whether an operation keeps which pair each score is of, and the order of the scores."""
+    """Return whether an operation keeps the pair that each score belongs to, and the order of the scores."""
     name = pure(node.name)
     numbers = all(math.prod(one.shape) == 1 for one in node.inputs if one is not operand)
     kept = name in VIEWS | SCALINGS | REVERSALS | {"sqrt"}
@@ -181,12 +182,12 @@ def _direction(node: Computed) -> int:
 
 
 def _origin(node: Node) -> Node:
-    """Return the embeddings of which an operand is a view, or a multiple."""
+    """Return the embeddings behind an operand that is a view of them, or a multiple."""
     return list(_to_origin(node))[-1]
 
 
 def _is_transposed(node: Node) -> bool:
-    """Tell whether a matrix has the examples in its columns."""
+    """Return whether a matrix has the examples in its columns."""
     return len([one for one in _to_origin(node) if name_at(one) in TRANSPOSES]) % 2 == 1
 
 
@@ -221,7 +222,7 @@ def compared_embeddings(func: Any, args: Any) -> tuple[Tensor, Tensor] | None:
 def embeddings_given(
     product: PairProduct | None, node: Computed, args: Any, provenance: Provenance
 ) -> Iterator[Tensor]:
-    """Yield what a product is given among the arguments of the operation that computes it, examples in the rows.
+    """Yield the operands of a product among the arguments of the operation that computes it, examples in the rows.
 
     Args:
         product: The product; None if an operation computes none.

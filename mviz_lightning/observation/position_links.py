@@ -1,4 +1,4 @@
-"""Scores of many positions an example: which tensors on the way to a loss hold them, and a few of their values."""
+"""Scores with many positions per example: the tensors on the way to a loss that hold them, and a few values."""
 
 import math
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from mviz_lightning.observation.step_record import StepRecord
 
 
 def with_positions(event: Event, scores: Sequence[Tensor], targets: Sequence[Tensor], record: StepRecord) -> Event:
-    """Return an event whose links tell where positions and classes lie, where its scores have positions.
+    """Return an event whose links hold the axes of positions and classes, where its scores have positions.
 
     Args:
         event: The event.
         scores: The tensors of its scores, in the order of the links.
-        targets: The same of its target.
+        targets: The tensors of its target, in the order of the links.
         record: What the step showed so far.
     """
     if not targets:
@@ -52,7 +52,7 @@ def _images(record: StepRecord) -> list[tuple[int, ...]]:
 
 
 def _axes_of_target(shape: tuple[int, ...], scores: PositionAxes, count: int) -> PositionAxes:
-    """Return where the positions lie in a target: it has classes only where it has one value for each of them."""
+    """Return where the positions are in a target; it has classes only if it has one value for each of them."""
     whole = math.prod(shape[1:])
     several = scores.classes is not None and len(shape) > scores.classes and whole != count
     return PositionAxes(scores.classes if several else None)
@@ -71,7 +71,7 @@ def _masked_values(
 
 
 def _picks_entries(node: Node) -> bool:
-    """Tell whether an operation picks single entries of examples by a mask."""
+    """Return whether an operation picks single entries of examples by a mask."""
     picks = isinstance(node, Computed) and node.name in ("__getitem__", "masked_select")
     masks = [one for one in node.inputs[1:] if len(one.shape) > 1] if picks else []
     return bool(masks)

@@ -1,4 +1,4 @@
-"""The step's own labels of every position, and the one that stands for an example."""
+"""The step's own labels of every position, and one label for each example."""
 
 import math
 from dataclasses import dataclass, replace
@@ -19,15 +19,15 @@ from mviz_lightning.observation.targets import ObservedTarget
 
 @dataclass(frozen=True)
 class Positions:
-    """Where outputs have positions, and the labels of these.
+    """Where outputs have positions, and the labels of the positions.
 
     Attributes:
-        axes: Where positions and classes lie in the outputs.
+        axes: Where positions and classes are in the outputs.
         shape: Shape of the outputs of a batch.
         target: The labels.
-        label_axes: Where positions and classes lie in the labels.
-        task: What the outputs of a position stand for; None where nothing tells.
-        ignored: Target of a position without a label, beside -100 and NaN.
+        label_axes: Where positions and classes are in the labels.
+        task: What the outputs of a position stand for; None where it is not known.
+        ignored: Target value of a position without a label, in addition to -100 and NaN.
     """
 
     axes: PositionAxes
@@ -59,7 +59,7 @@ class Positions:
 
 
 def observed_positions(head: ObservedHead, target: ObservedTarget | None) -> Positions | None:
-    """Return the positions of scores as the step that computes them tells; None where an example has one row.
+    """Return the positions of scores, as the step shows them; None where an example has one row.
 
     Raises:
         RuntimeError: The target has no entry for each position.
@@ -73,7 +73,7 @@ def observed_positions(head: ObservedHead, target: ObservedTarget | None) -> Pos
 
 
 def _formed(target: Tensor, axes: PositionAxes, task: Task, outputs: int, shapes: list[tuple[int, ...]]) -> Tensor:
-    """Return ``(n, L)`` or ``(n, L, C)`` labels of some targets, as they are kept; note the targets' shape."""
+    """Return ``(n, L)`` or ``(n, L, C)`` labels of some targets, in the form that is kept; note the targets' shape."""
     shapes.append(tuple(target.shape))
     found = axes.whole(target)
     several = found.shape[-1] > 1
@@ -88,7 +88,7 @@ def _formed(target: Tensor, axes: PositionAxes, task: Task, outputs: int, shapes
 
 
 def _carrier(probe: Probe, found: PositionLabels) -> int | None:
-    """Return the modality whose padding tells which positions an example has; None for maps and equal lengths."""
+    """Return the modality whose padding decides which positions an example has; None for maps and equal lengths."""
     if len(found.lattice) > 1:
         return None
     fits = [m for m, name in enumerate(probe.schema.names) if _real(probe, name, found.lattice[0]) is not None]
@@ -101,7 +101,7 @@ def _real(probe: Probe, name: str, length: int) -> Tensor | None:
 
 
 def _without_padding(found: PositionLabels, probe: Probe, path: str | None) -> PositionLabels:
-    """Take the labels off positions that are padding of the labels' own leaf or of the modality that carries them."""
+    """Remove the labels of positions that are padding, of the labels' own leaf or of the modality that carries them."""
     real = torch.ones(found.labels.shape[:2], dtype=torch.bool)
     own = None if path is None else probe.own_entries(path)
     if own is not None and own[0].numel() == real.shape[1]:

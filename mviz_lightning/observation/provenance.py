@@ -55,7 +55,7 @@ class Node:
 
 @dataclass(eq=False)
 class Leaf(Node):
-    """A leaf of the batch, or a constant that lies in the batch.
+    """A leaf of the batch, or a constant in the batch.
 
     Attributes:
         keys: The keys from the batch to the leaf.
@@ -121,7 +121,7 @@ class Call:
         arguments: Positional and named arguments, with nodes in place of tensors.
         within: The module call around it.
         after: Number of values that had left PyTorch before it began.
-        direct: Whether ``forward`` was called, and not the module.
+        direct: Whether ``forward`` was called directly, and not the module.
         ordinal: Number of calls of this module before it.
     """
 
@@ -150,18 +150,18 @@ class BatchPart:
 
 
 INTERNED = (str, bytes, int, float, type(None))
-"""Types of values that are one object wherever they occur, so that their identity tells nothing."""
+"""Types of values that Python may share, so that their identity does not show where they come from."""
 
 
 class Provenance:
-    """The nodes of all tensors that are alive."""
+    """The nodes of all tensors that exist."""
 
     def __init__(self) -> None:
         self._nodes = WeakTensorKeyDictionary()
         self._sources = WeakTensorKeyDictionary()
 
     def of(self, tensor: Tensor) -> Node:
-        """Return a tensor's node; one that was never seen is :class:`Foreign`."""
+        """Return a tensor's node; that of an unknown tensor is :class:`Foreign`."""
         node: Node | None = self._nodes[tensor] if tensor in self._nodes else None  # noqa: SIM401 - get is not typed
         if node is None:
             node = Foreign(shape=tuple(tensor.shape), learned=isinstance(tensor, nn.Parameter))
@@ -173,11 +173,11 @@ class Provenance:
         return tensor in self._nodes
 
     def put(self, tensor: Tensor, node: Node) -> None:
-        """Say where a tensor comes from, which an operation in place may have changed."""
+        """Set where a tensor comes from, which an in-place operation may have changed."""
         self._nodes[tensor] = node
 
     def keep(self, made: Tensor, source: Tensor) -> None:
-        """Keep the tensor alive that another one is a view of, as long as that one lives."""
+        """Keep a tensor in memory as long as a view of it, ``made``, exists."""
         self._sources[made] = source
 
     def source(self, made: Tensor) -> Tensor | None:
@@ -197,7 +197,7 @@ class Provenance:
 
 
 class BatchParts:
-    """The containers and the leaves of a batch that are no tensors, known by their identity.
+    """The containers of a batch, and its leaves that are no tensors, identified as objects.
 
     Args:
         batch: The batch.
@@ -205,7 +205,7 @@ class BatchParts:
 
     def __init__(self, batch: Any) -> None:
         parts = [(keys, node) for keys, node in tree.nodes(batch) if not isinstance(node, (Tensor, *INTERNED))]
-        self._kept = [node for _, node in parts]  # an identity is unique only while the object lives
+        self._kept = [node for _, node in parts]  # an identity is unique only while the object exists
         self._keys = {id(node): keys for keys, node in parts}
         self._children = {id(node): _child_keys(node) for node in self._kept}
 
@@ -247,6 +247,6 @@ def ancestors(node: Node) -> Iterator[Node]:
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Return the name of an operation; that of a property is the property's."""
+    """Return the name of an operation; for a property, the name of the property."""
     name = str(getattr(function, "__name__", function))
     return str(getattr(getattr(function, "__self__", None), "__name__", name)) if name == "__get__" else name

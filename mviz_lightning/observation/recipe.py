@@ -1,4 +1,4 @@
-"""Recipes: a part of the recorded graph as a function of a batch, which computes it anew for other examples."""
+"""Recipes: functions of a batch that compute a part of the recorded graph again, for other examples."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -13,10 +13,10 @@ from mviz_lightning.observation.provenance import BatchPart, Call, Computed, Hel
 from mviz_lightning.observation.step_record import StepRecord
 
 MOST_OPERATIONS = 12
-"""Largest number of operations outside modules that a recipe repeats; more of them are left to the step itself."""
+"""Largest number of operations outside modules that a recipe repeats; with more, the step itself is replayed."""
 
 SIZED = {"view", "reshape", "expand", "repeat", "arange", "zeros", "ones", "full", "new_zeros", "new_ones", "new_full"}
-"""Operations that may be given the number of examples."""
+"""Operations that may take the number of examples as an argument."""
 
 
 class NotRepeatableError(Exception):
@@ -69,7 +69,7 @@ class RecipeWriter:
     Attributes:
         record: What the step showed.
         numbers: Numbers that the user's modules hold, which a schedule may change: no recipe repeats them.
-        learned: Whether a recipe may use weights and modules; those of targets may not.
+        learned: Whether recipes may use weights and modules; recipes of targets may not.
     """
 
     record: StepRecord
@@ -90,7 +90,7 @@ class RecipeWriter:
     def arguments(
         self, given: Mapping[str, Any], after: int, size: Callable[[Any], int]
     ) -> Callable[[nn.Module, Any], Mapping[str, Any]] | None:
-        """Return what makes named arguments of a call for the examples of a batch; None where they cannot be repeated.
+        """Return a function that makes named arguments of a call for a batch; None where they cannot be repeated.
 
         Args:
             given: The arguments, with nodes in place of tensors.
@@ -148,7 +148,7 @@ class RecipeWriter:
             args, kwargs = given(run)
             if not changes:
                 return tree.get(function(*args, **kwargs, **usual), keys)
-            target = args[0].clone()  # in place, it would change what others read
+            target = args[0].clone()  # in place, it would change a tensor that others read
             function(target, *args[1:], **kwargs, **usual)
             return target
 
@@ -164,7 +164,7 @@ class RecipeWriter:
             args, kwargs = given(run)
             if name is not None:
                 return target.forward(*args, **kwargs) if direct else target(*args, **kwargs)
-            with isolated(target, seed=None):  # of a module that the model does not hold nobody else takes care
+            with isolated(target, seed=None):  # no other code isolates a module that the model does not hold
                 return target(*args, **kwargs)
 
         results = _Once(call, called)
@@ -173,7 +173,7 @@ class RecipeWriter:
 
 @dataclass(frozen=True)
 class _Once:
-    """A step that computes its value once an evaluation.
+    """A step that computes its value once per evaluation.
 
     Attributes:
         owner: The recorded operation or call that the step repeats.
@@ -197,7 +197,7 @@ class _Arguments:
 
     Attributes:
         writer: Writes the steps of tensors.
-        after: Number of values that had left PyTorch before; then numbers may be theirs.
+        after: Number of values that had left PyTorch before; if any, numbers may come from them.
         sized: Whether a number may be the number of examples.
     """
 
@@ -241,12 +241,12 @@ class _Arguments:
 
 
 def _is_default(function: Callable[..., Any], name: str, value: Any) -> bool:
-    """Tell whether a number is the default of a function's parameter: then no schedule gave it."""
+    """Return whether a number is the default of a function's parameter; then no schedule has set it."""
     if not isinstance(value, int | float):
         return False
     try:
         known = inspect.signature(function).parameters.get(name)
-    except (TypeError, ValueError):  # of a function in C
+    except (TypeError, ValueError):  # a function written in C
         return False
     return known is not None and type(known.default) is type(value) and known.default == value
 

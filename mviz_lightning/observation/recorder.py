@@ -1,4 +1,4 @@
-"""Watch one call of the user's step: record where tensors come from and where the scores go."""
+"""Watch one call of the user's step: record where tensors come from and where the scores are used."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -44,23 +44,23 @@ from mviz_lightning.observation.views import views_of
 T = TypeVar("T")
 
 KEPT_ALIVE = passed("anything") | SMOOTHING
-"""Operations whose operand is kept alive as long as their result."""
+"""Operations whose operand is kept in memory as long as their result."""
 
 
 class StepRecorder(TorchFunctionMode):
     """Records one call of the step while it is the current mode.
 
-    Whatever fails in recording ends the recording alone: the step runs on as it would without it.
+    An error in the recording ends only the recording: the step runs on as it would without it.
 
     Args:
         module: The user's model.
         batch: The batch that the step is given.
-        schema: Where the modalities live in the batch.
-        wanted: The events after the last of which the step is stopped; none to let it run to its end.
+        schema: Where the modalities are in the batch.
+        wanted: The step is stopped after the last of these events; without any, it runs to its end.
 
     Attributes:
         record: What was recorded.
-        events: The wanted events, with scores and target of those that came.
+        events: The wanted events, with scores and target of those that occurred.
     """
 
     def __init__(self, module: nn.Module, batch: Any, schema: BatchSchema, wanted: Sequence[Wanted] = ()) -> None:
@@ -77,7 +77,7 @@ class StepRecorder(TorchFunctionMode):
         self._know(module, batch)
 
     def _know(self, module: nn.Module, batch: Any) -> None:
-        """Say where the tensors come from that the step begins with."""
+        """Note where the tensors come from that exist before the step."""
         for owner, child in module.named_modules():
             held = {**vars(child), **child._parameters, **child._buffers}
             for attribute, value in held.items():
@@ -102,7 +102,7 @@ class StepRecorder(TorchFunctionMode):
         stack.callback(register_module_forward_pre_hook(self._enter_call).remove)
         leave = register_module_forward_hook(self._leave_call, with_kwargs=True, always_call=True)
         stack.callback(leave.remove)
-        # Removing the hook leaves this entry behind, and torch.compile warns of it from then on.
+        # Removing the hook leaves this entry behind, and torch.compile would warn about it from then on.
         stack.callback(_global_forward_hooks_with_kwargs.pop, leave.id, None)
         stack.enter_context(shadowed(self._module, "forward", self._direct_forward))
         stack.enter_context(noticed(partial(self._recorded, self._saw_gathered)))
@@ -116,10 +116,10 @@ class StepRecorder(TorchFunctionMode):
         self.record.note_weights(rewritten=weight_versions(self._module) != before)
 
     def _recorded(self, record: Callable[..., T], *given: Any) -> T | None:
-        """Call what records, unless recording is paused or failed before; a failure is remembered, never raised."""
+        """Call a recording function, unless recording is paused or has failed; a failure is stored, never raised."""
         if self._paused or self._failed:
             return None
-        self._paused = True  # operations of the recording are none of the step's
+        self._paused = True  # operations of the recording do not belong to the step
         try:
             return record(*given)
         except Exception as error:
@@ -150,7 +150,7 @@ class StepRecorder(TorchFunctionMode):
         return self._template(args, kwargs) if changes else None
 
     def _compared(self, embeddings: tuple[Tensor, Tensor] | None) -> None:
-        """Record the scores of all pairs of embeddings of which the step compares the matching ones alone."""
+        """Record the scores of all pairs of embeddings, where the step compares only the matching ones."""
         if embeddings is not None and are_towers(list(map(self._provenance.of, embeddings)), self.record):
             with torch.no_grad():
                 found = cosines(*embeddings)
@@ -212,7 +212,7 @@ class StepRecorder(TorchFunctionMode):
         return call
 
     def _leave_call(self, module: nn.Module, args: Any, *rest: Any) -> None:
-        # Of a forward that raised, PyTorch passes no named arguments.
+        # For a forward that raised, PyTorch passes no named arguments.
         *named, outputs = rest
         self._recorded(self._end, module, named[0] if named else {}, outputs)
 
@@ -226,7 +226,7 @@ class StepRecorder(TorchFunctionMode):
         tags, _ = reached_by(list(nodes_in(call.arguments)))
         for keys, tensor in tree.nodes(outputs):
             if isinstance(tensor, Tensor):
-                if not self._provenance.known(tensor):  # of a scripted module, whose operations no mode sees
+                if not self._provenance.known(tensor):  # from a scripted module, whose operations no mode intercepts
                     self._provenance.put(tensor, Node(tags, has_weights(call.module), tuple(tensor.shape)))
                 node = self._provenance.of(tensor)
                 learned = isinstance(node, Computed) and has_weights(call.module)
@@ -236,7 +236,7 @@ class StepRecorder(TorchFunctionMode):
                     self.record.note_rows(node)
 
     def _direct_forward(self, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the model's ``forward``, recorded where the step calls it and not the model."""
+        """Return the model's ``forward``, recorded if the step calls it directly and not the model."""
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
             if self._open and self._open[-1].module is self._module:

@@ -12,12 +12,12 @@ def row_picks(node: Node) -> set[Node]:
 
 
 def picked_by_step(node: Node) -> bool:
-    """Tell whether the step itself, in no call of a module, picked or sorted rows of leaves on the way to a tensor."""
+    """Return whether the step itself, outside module calls, picked or sorted rows of leaves on the way to a tensor."""
     return any(pick.within is None for _, pick in _picks(node))
 
 
 def _picks(node: Node) -> Iterator[tuple[Node, Computed]]:
-    """Yield each mask, or indices, of rows of a leaf, and what it picked."""
+    """Yield each mask of rows of a leaf, or their indices, and the picked rows."""
     for pick in ancestors(node):
         if isinstance(pick, Computed) and pick.name == "__getitem__":
             source, index, *_ = pick.arguments[0]

@@ -1,4 +1,4 @@
-"""Decide from the record of a step how the model is called, which scores and labels count, and what to ask."""
+"""Decide from the record of a step how to call the model, which scores and labels count, and what to ask the user."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ from mviz_lightning.observation.ways import StepFunction, Way, ways_of
 
 @dataclass(frozen=True)
 class ObservedModel:
-    """What the user's own step told.
+    """What the user's own step showed.
 
     Attributes:
         way: How the scores are computed for other examples.
@@ -40,9 +40,9 @@ class ObservedModel:
         line: What was found, for the log.
         step: The step.
         name: Name of the head.
-        unread: Modalities that no operation leads from to the scores: the head does without them by construction.
-        embeddings: Call of the model that returns the embeddings of both modalities, ``(B, 2 D)``, of scores of all
-            pairs; None where there are none.
+        unread: Modalities from which no operation leads to the scores: the head does not use them by construction.
+        embeddings: For scores of all pairs, a call of the model that returns the embeddings of both modalities,
+            ``(B, 2 D)``; None where there are none.
         further: Name -> the other scores that the step compares with labels, as far as the user chose them.
     """
 
@@ -75,15 +75,15 @@ class ObservedModel:
 
     @property
     def modalities(self) -> Sequence[str]:
-        """Names of the two modalities whose pairs are scored; none of any other scores, which all may change."""
+        """Names of the two modalities whose pairs are scored; none for other scores, which all may change."""
         return () if self.head.pair is None else self.head.pair.modalities
 
     def of_its_modalities(self, probe: Probe) -> Probe:
-        """Return a probe of the two modalities whose pairs are scored; of any other scores as it is."""
+        """Return a probe of the two modalities whose pairs are scored; for any other scores, the probe itself."""
         return replace(probe, schema=probe.schema.narrowed(self.modalities)) if self.modalities else probe
 
     def labelled(self, probe: Probe, module: nn.Module) -> Probe:
-        """Return a probe with the step's own labels; of scores of pairs one of their two modalities alone."""
+        """Return a probe with the step's own labels; for scores of pairs, of their two modalities alone."""
         probe = self.of_its_modalities(probe)
         if self.target is None:
             return probe
@@ -93,7 +93,7 @@ class ObservedModel:
         return replace(probe, schema=schema, labels=self._widened(self.target.of(module, padded)))
 
     def tells_labels(self, target: str | None) -> bool:
-        """Tell whether labels come from the step: unless the user named their leaf, and those of positions always."""
+        """Return whether labels come from the step: unless the user named their leaf; those of positions always do."""
         return target is None or self.head.axes is not None
 
     @property
@@ -110,7 +110,7 @@ class ObservedModel:
 
     @property
     def task(self) -> Task | None:
-        """What the outputs stand for; None where the step does not tell."""
+        """What the outputs stand for; None where the step does not show it."""
         return self.head.task
 
 
@@ -122,7 +122,7 @@ def settle(
     target: str | None = None,
     choice: HeadChoice = ANY_HEAD,
 ) -> ObservedModel | None:
-    """Return what a step tells of the main head; None if it gives no scores away.
+    """Return what a step shows about the main head; None if it uses no scores.
 
     Args:
         seen: The step and what it showed.
@@ -133,8 +133,8 @@ def settle(
         choice: The heads that the user chose.
 
     Raises:
-        ConfigurationError: Nothing tells which of several scores counts, they are no scores of examples, no way gives
-            the scores that the step computed, or there is no head of a name that the user chose.
+        ConfigurationError: It is not clear which of several scores counts, they are not scores of examples, no way
+            reproduces the scores that the step computed, or no head has a name that the user chose.
     """
     record = seen.record
     heads = {} if record is None else choice.named(heads_of(record))
@@ -153,7 +153,7 @@ def settle(
 
 
 def _of_one_loss(heads: Iterable[ObservedHead], main: ObservedHead, count: int) -> list[ObservedHead]:
-    """Return the heads of a loss that is called for each example by itself; none of any other loss."""
+    """Return the heads of a loss that is called for each example separately; none for any other loss."""
     found = [head for head in heads if head.event.name == main.event.name]
     return found if len(found) >= max(2, count) else []
 
@@ -165,7 +165,7 @@ def settled_head(
     evaluator_of: Callable[[Predict], Evaluator],
     head: ObservedHead,
 ) -> ObservedModel:
-    """Return what a step tells of one head; arguments and errors as for :func:`settle`."""
+    """Return what a step shows about one head; arguments and errors as for :func:`settle`."""
     record, step = seen.record, seen.step
     if record is None:
         raise RuntimeError("the step gave no scores away.")
@@ -186,12 +186,12 @@ def _agreeing(
     trial: Probe,
     evaluator_of: Callable[[Predict], Evaluator],
 ) -> tuple[Way, ObservedHead]:
-    """Return the first way that gives the step's own scores, and how it reads their rows.
+    """Return the first way that reproduces the step's own scores, and how it reads their rows.
 
     Raises:
-        ConfigurationError: There is no row of scores for each example, or no way gives the scores.
+        ConfigurationError: There is no row of scores for each example, or no way reproduces the scores.
     """
-    if head.axes is not None:  # of large maps fewer rows are tried
+    if head.axes is not None:  # with large maps, fewer rows are tried
         trial = trial.part(torch.arange(min(trial.size, affordable_rows(math.prod(head.root.shape[1:])))))
     tried: list[CheckedWay] = []
     for reading in head.readings():

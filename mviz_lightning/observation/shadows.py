@@ -1,4 +1,4 @@
-"""Stand in for methods of the user's objects for the time of one call."""
+"""Replace methods of the user's objects for the time of one call."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,9 +38,9 @@ def metrics_of(module: nn.Module) -> list[Metric]:
 
 
 def weight_versions(module: nn.Module) -> list[tuple[int, int]]:
-    """Return where the weights are and how often each was written to; sharded and lazy ones do not tell.
+    """Return the addresses of the weights and how often each was written; sharded and lazy ones are left out.
 
-    A forward of a sharded model puts whole weights in the place of its parts, and may leave them there.
+    A forward of a sharded model replaces its parts by whole weights, and may leave them there.
     """
     if is_sharded(module):
         return []

@@ -1,4 +1,4 @@
-"""Where a tensor of the step came from, as code: for people, cut short, or whole, to be pasted."""
+"""The code that computes a tensor of the step: cut short for people, or whole, to be pasted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ Spelled: TypeAlias = tuple[str, int]
 """Code, and how tightly its outermost operator binds."""
 
 DEEPEST = 3
-"""Number of operations around a tensor from which on it is cut short."""
+"""Largest number of operations around a tensor that is written in full; deeper ones are cut short."""
 
 LONGEST = 20
-"""Number of characters from which on a constant is cut short."""
+"""Largest number of characters of a constant that is written in full; longer ones are cut short."""
 
 CUT = "..."
-"""What stands for code that is cut short."""
+"""Replaces code that is cut short."""
 
 
 class NotSpellableError(Exception):
@@ -34,14 +34,14 @@ class NotSpellableError(Exception):
 
 @dataclass(frozen=True)
 class Speller:
-    """Spells the way to a tensor as code: ``self.net(batch["image"], batch["text"])[1]``.
+    """Writes the computation of a tensor as code: ``self.net(batch["image"], batch["text"])[1]``.
 
     Attributes:
-        leaf: Spells a leaf of the batch.
-        calls: Whether module calls are spelled; a target has none.
-        model: What the user's model is called.
+        leaf: Writes a leaf of the batch.
+        calls: Whether module calls are written; a target has none.
+        model: Name of the user's model in the code.
         whole: Whether the code has to run where it is pasted, with ``import torch``: nothing is cut short.
-        picks: Identities of masks and indices of rows that are left out: all rows of the leaves are spelled.
+        picks: Identities of masks and indices of rows that are left out: the code then computes all rows.
     """
 
     leaf: LeafCode
@@ -51,7 +51,7 @@ class Speller:
     picks: frozenset[int] = frozenset()
 
     def tensor(self, node: Node, depth: int = 0) -> str:
-        """Return the code of a tensor; far inside it is cut short.
+        """Return the code of a tensor; its deep parts are cut short.
 
         Args:
             node: Where the tensor comes from.
@@ -63,7 +63,7 @@ class Speller:
         return self._node(node, depth)[0]
 
     def call(self, call: Call, keys: tree.Keys, depth: int = 0) -> str:
-        """Return the code of a module call and of the place in what it returned."""
+        """Return the code of a module call, and of the tensor's place in what the call returned."""
         positional, named = call.arguments
         given = self._listed(positional, named, depth)
         places = "".join(f'["{key}"]' if isinstance(key, str) else f"[{key}]" for key in keys)
@@ -112,7 +112,7 @@ class Speller:
         return code, operator.binds
 
     def _function(self, node: Computed, name: str, depth: int) -> str:
-        """Return the code of an operation that has no operator of its own; of one that returns several, its place."""
+        """Return the code of an operation without an operator; with an index if it returns several tensors."""
         positional, named = node.arguments
         places = "".join(f"[{key!r}]" for key in node.keys)
         if not positional or not _is_method(node, name):
@@ -175,7 +175,7 @@ class Speller:
 
 
 def _is_method(node: Computed, name: str) -> bool:
-    """Tell whether an operation is called on its first argument, a tensor: ``x.softmax(1)``."""
+    """Return whether an operation is called on its first argument, a tensor: ``x.softmax(1)``."""
     return isinstance(node.arguments[0][0], Node) and (
         name in ("getitem", "setitem") or getattr(node.function, "__name__", "") == "__get__" or hasattr(Tensor, name)
     )

@@ -17,15 +17,16 @@ class StepRecord:
     """What one call of the step showed.
 
     Attributes:
-        schema: Where the modalities live in the batch.
+        schema: Where the modalities are in the batch.
         count: Number of examples in the batch.
         leaves: Keys of the batch's tensors -> their tags.
         shapes: Keys of the batch's tensors -> their shapes.
-        events: Where the step gave scores away, in order.
+        events: Where the step used scores, in order.
         called: Names of the submodules that the step called.
-        fused: Where rows of scores come from that depend on all modalities, weights, and no other leaf, in order.
+        fused: Where rows come from that depend on all modalities, on weights and on no other leaf, in order: perhaps
+            scores.
         by_token: What modules returned for each token from all modalities, in order: hidden states and logits.
-        used: Products of two towers of whose scores the step made something else.
+        used: Products of two towers whose scores the step used further.
         ended: Whether the step came to its end.
         rewritten: Whether the step wrote into weights, as one that adapts or averages them does.
         failure: Why recording ended early; ``""`` if it did not.
@@ -45,7 +46,7 @@ class StepRecord:
     failure: str = ""
 
     def fail(self, error: Exception) -> None:
-        """End the recording: half of what a step shows may mislead."""
+        """End the recording: the record of half a step may mislead."""
         self.events.clear()
         self.failure = describe_error(error)
 
@@ -59,7 +60,7 @@ class StepRecord:
         self.rewritten = rewritten
 
     def note_call(self, name: str | None) -> None:
-        """Note that the step called a submodule; None is one that is no part of the model."""
+        """Note that the step called a submodule; None for a module that is not part of the model."""
         if name is not None:
             self.called.add(name)
 
@@ -77,7 +78,7 @@ class StepRecord:
             self.by_token.append(node)
 
     def note_used(self, product: Node) -> None:
-        """Note that the step made something else of the scores of a product of two towers."""
+        """Note that the step used the scores of a product of two towers further."""
         self.used.add(product)
 
     def note_end(self) -> None:
@@ -99,13 +100,13 @@ class StepRecord:
         return {name: self.tags_of(paths) for name, paths in self.schema.values.items()}
 
     def is_fused(self, node: Node) -> bool:
-        """Tell whether a tensor is a row of each example that depends on all modalities, weights, and no other leaf."""
+        """Return whether a tensor has one row per example and depends on all modalities, weights, and no other leaf."""
         rows = len(node.shape) in (1, 2) and node.shape[0] == self.count and node.learned
         return rows and not node.tags & self.others and all(node.tags & tags for tags in self.modalities.values())
 
     @property
     def last(self) -> list[Node]:
-        """The rows of all modalities that no others are made from, the latest first."""
+        """The rows from all modalities that no other such rows are made from, the latest first."""
         found: list[Node] = []
         before: set[int] = set()
         for node in reversed(self.fused):
@@ -127,9 +128,9 @@ class Wanted:
     Attributes:
         kind: Kind of the event.
         name: Its name.
-        ordinal: Its place among the events of this kind and name.
+        ordinal: Its number among the events of this kind and name.
         scores: Number of links from its argument back to the scores.
-        target: The same of the target.
+        target: Number of links from its target back to the one that holds it.
     """
 
     kind: str
@@ -141,10 +142,10 @@ class Wanted:
 
 @dataclass
 class WantedEvents:
-    """The events that a replay waits for, and what they were given.
+    """The events that a replay waits for, and the tensors that they got.
 
     Attributes:
-        wanted: The events; none of a step that runs to its end.
+        wanted: The events; none if the step runs to its end.
         caught: Event -> its scores and its target.
     """
 
@@ -152,12 +153,12 @@ class WantedEvents:
     caught: dict[Wanted, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
 
     def catch(self, event: Event, scores: Sequence[Tensor], targets: Sequence[Tensor]) -> bool:
-        """Take what an event was given if it is wanted; return whether it was the last that was wanted.
+        """Store the tensors of an event if it is wanted; return whether it was the last that was wanted.
 
         Args:
             event: The event.
             scores: The tensors on the way from its argument back to the scores.
-            targets: The same of the target.
+            targets: The tensors on the way back from its target.
         """
         place = event.kind, event.name, event.ordinal
         found = [one for one in self.wanted if (one.kind, one.name, one.ordinal) == place]
@@ -165,6 +166,6 @@ class WantedEvents:
             target = targets[one.target] if one.target < len(targets) else None
             self.caught[one] = scores[one.scores], target
         last = bool(found) and len(self.caught) == len(set(self.wanted))
-        if found and not last:  # the step goes on, and may change in place what it has used
+        if found and not last:  # the step goes on, and may change these tensors in place
             self.caught |= {one: (self.caught[one][0].clone(), self.caught[one][1]) for one in found}
         return last

@@ -29,7 +29,7 @@ class ObservedTarget:
 
     Attributes:
         compute: ``(module, batch) -> (B, ...) target``.
-        code: The target as code, for people: ``batch["y"] - 1``.
+        code: The target as code, to be read by people: ``batch["y"] - 1``.
         path: Path of the leaf that it was made from; None where several were, or none is known.
         known: ``(module, batch) -> (B,)`` bool, the examples that the step scores; None if it scores all.
     """
@@ -40,12 +40,12 @@ class ObservedTarget:
     known: Callable[[nn.Module, Any], Tensor] | None = None
 
     def of(self, module: nn.Module, probe: Probe, form: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return ``(N, ...)`` targets of a probe's examples, on the CPU; NaN or -100 where the step leaves one out.
+        """Return ``(N, ...)`` targets of a probe's examples, on the CPU; NaN or -100 for ones that the step leaves out.
 
         Args:
             module: The user's model.
             probe: The examples.
-            form: Makes of some targets what is kept of them; by default all.
+            form: Turns some targets into the form that is kept; by default they stay as they are.
         """
         kept = form or (lambda found: found)
         rows = torch.arange(probe.size)
@@ -66,7 +66,7 @@ class ObservedTarget:
             known = torch.zeros(len(target), dtype=torch.bool).index_fill(0, known.flatten(), value=True)
         known = known if known.dim() <= target.dim() else known.flatten()
         shape = (*known.shape, *[1] * (target.dim() - known.dim()))
-        missing = torch.nan if target.is_floating_point() else IGNORED  # of real numbers -100 is a value
+        missing = torch.nan if target.is_floating_point() else IGNORED  # for real numbers, -100 is a value
         return torch.where(known.reshape(shape), target, torch.tensor(missing, dtype=target.dtype))
 
 

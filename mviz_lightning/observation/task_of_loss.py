@@ -1,4 +1,4 @@
-"""What a loss or a metric tells about the task."""
+"""The task that a loss or a metric shows."""
 
 import torch
 from torch import Tensor
@@ -15,23 +15,23 @@ LABELS = {
     *("binary_cross_entropy", "binary_cross_entropy_with_logits"),
     *("multilabel_soft_margin_loss", "multilabel_margin_loss", "soft_margin_loss"),
 }
-"""Losses of labels that each hold or do not."""
+"""Losses of labels that are true or false independently."""
 
 VALUES = {"mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "gaussian_nll_loss", "poisson_nll_loss"}
 """Losses of values."""
 
 METRICS: dict[str, Task] = {"Multiclass": "multiclass", "Binary": "binary", "Multilabel": "multilabel"}
-"""How the names of torchmetrics' classes begin -> task."""
+"""Prefix of the names of torchmetrics' classes -> task."""
 
 VALUE_METRICS = ("Error", "R2Score", "Correlation", "ExplainedVariance", "CosineSimilarity")
-"""How the names of torchmetrics of values end."""
+"""Suffixes of the names of torchmetrics of values."""
 
 
 def task_of(event: Event, rows: Tensor | None, labels: Tensor | None) -> Task | None:
-    """Return what scores stand for; None where the event does not tell.
+    """Return what scores stand for; None where the event does not show it.
 
     Args:
-        event: What got the scores.
+        event: The event that uses the scores.
         rows: ``(R, C)`` or ``(R,)`` observed scores.
         labels: Their targets.
     """
@@ -51,7 +51,7 @@ def _task_of_labels(labels: Tensor | None, outputs: int) -> Task | None:
     if outputs == 1:
         return "binary"
     if labels is not None and len(labels) == 1:
-        return None  # all labels tell, once they are read; those of one example may be one-hot by chance
+        return None  # decided once all labels are read; those of one example may be one-hot by chance
     return "multiclass" if labels is not None and one_each(labels) else "multilabel"
 
 
@@ -61,7 +61,7 @@ def _task_of_metric(name: str) -> Task | None:
 
 
 def is_numbering(labels: Tensor) -> bool:
-    """Tell whether targets are the numbers of the examples: 0, 1, 2, ..."""
+    """Return whether targets are the indices of the examples: 0, 1, 2, ..."""
     return (
         labels.dim() == 1 and torch.equal(labels.cpu(), torch.arange(len(labels)).to(labels.dtype)) and len(labels) > 1
     )

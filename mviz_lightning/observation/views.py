@@ -1,4 +1,4 @@
-"""Scores of several rows an example: views, crops or candidates that the step stacks beside one another."""
+"""Scores with several rows per example: views, crops or candidates that the step stacks."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 MOST_VIEWS = 64
-"""Largest number of rows of one example that are averaged; more of them are positions of a sequence or a map."""
+"""Largest number of rows of one example that are averaged; more rows are positions of a sequence or a map."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,9 @@ class Views:
 
     Attributes:
         count: Number of rows of an example, V.
-        blocks: Whether a block of all examples follows another (row v * B + i is example i), as ``repeat`` and ``cat``
-            make it; else the rows of an example follow one another (row i * V + v), as ``repeat_interleave`` does.
+        blocks: Order of the rows. True: a block of all examples for each view (row v * B + i is example i), as with
+            ``repeat`` and ``cat``. False: the rows of an example are consecutive (row i * V + v), as with
+            ``repeat_interleave``.
     """
 
     count: int
@@ -29,7 +30,7 @@ class Views:
 
     @property
     def code(self) -> str:
-        """Code behind scores that averages them: ``.unflatten(0, (-1, 3)).mean(1)``."""
+        """Code to append to scores that averages them: ``.unflatten(0, (-1, 3)).mean(1)``."""
         shape, axis = ((self.count, -1), 0) if self.blocks else ((-1, self.count), 1)
         return f".unflatten(0, {shape}).mean({axis})"
 
@@ -40,28 +41,28 @@ class Views:
         return found.transpose(0, 1) if self.blocks else found
 
     def by_example(self, rows: Tensor) -> Tensor:
-        """Return ``(B, ...)``: the mean of an example's rows; of whole numbers, which are labels, the first."""
+        """Return ``(B, ...)``: the mean of an example's rows; of whole numbers, which are labels, the first one."""
         found = self.split(rows)
         return found.mean(1) if found.is_floating_point() else found[:, 0]
 
     def fits(self, target: Tensor) -> bool:
-        """Tell whether all rows of an example have the same target."""
+        """Return whether all rows of an example have the same target."""
         found = self.split(target)
         return bool((found == found[:, :1]).all())
 
 
 def possible_views(rows: int, count: int) -> tuple[Views, ...]:
-    """Return the ways in which rows may belong to ``count`` examples; none where they hardly do."""
+    """Return the ways in which rows may belong to ``count`` examples; none if the numbers do not fit."""
     views = rows // count if count > 1 else 1
     return tuple(Views(views, blocks) for blocks in (False, True) if rows == views * count and 1 < views <= MOST_VIEWS)
 
 
 def views_of(scores: Tensor, target: Any, count: int) -> tuple[Views, ...]:
-    """Return the ways in which rows of scores and targets belong to examples, by the targets: an example has one.
+    """Return the ways in which rows of scores may belong to examples: those that give each example a single target.
 
     Args:
         scores: ``(R, C)`` or ``(R,)`` scores.
-        target: What they are compared with.
+        target: The tensor that the scores are compared with.
         count: Number of examples.
     """
     if not isinstance(target, Tensor) or scores.dim() not in (1, 2) or not target.dim() or len(target) != len(scores):

@@ -35,8 +35,8 @@ class Way:
         watched: Name of the submodule whose own call in the user's step returns the scores; None if there is none.
         keys: The keys from what it returns to the scores.
         ordinal: Number of that submodule's calls in the step before this one.
-        views: How several rows of scores an example are averaged; None where it has one.
-        axes: Where positions and classes lie in the scores; None where an example has one row of scores.
+        views: How several rows of scores per example are averaged; None where an example has one.
+        axes: Where positions and classes are in the scores; None where an example has one row of scores.
         recipe: Computes the scores from the batch; None where the step is replayed.
         replayed: Replays the step; None where a recipe computes the scores.
     """
@@ -52,12 +52,12 @@ class Way:
     replayed: "ReplayedStep | None" = None
 
     def reading_of(self, batch: Any, examples: Probe, rows: Tensor) -> Callable[[Any], Tensor | None]:
-        """Return what reads ``(R, C)`` scores of some rows of a batch from what the submodule returns.
+        """Return a function that reads ``(R, C)`` scores of some rows of a batch from what the submodule returns.
 
         Args:
             batch: The batch.
             examples: Copies of the rows.
-            rows: ``(R,)`` their places in the batch.
+            rows: ``(R,)`` their positions in the batch.
         """
         count = examples.schema.size(examples.schema.leaves(batch))
         return lambda returned: self._scores(tree.get(returned, self.keys), rows, count)
@@ -84,7 +84,7 @@ def ways_of(head: ObservedHead, record: StepRecord, module: nn.Module, step: Ste
         module: The user's model.
         step: The step.
     """
-    # With weights of its own making only the step itself computes its scores.
+    # If the step writes into weights while it runs, only the step itself computes its scores.
     recipes = () if record.rewritten else RecipeWriter(record, numbers_of(module)).recipes(head.root)
     for recipe in recipes:
         yield _way_of_recipe(recipe, head, record)
@@ -107,7 +107,7 @@ def _way_of_recipe(recipe: Recipe, head: ObservedHead, record: StepRecord) -> Wa
 
 
 def replay_way(head: ObservedHead, record: StepRecord, step: StepFunction) -> Way:
-    """Return the way that replays the step until it gives the scores away."""
+    """Return the way that replays the step until it uses the scores."""
     replayed = ReplayedStep.of(head, record.schema, step)
     given = "the scores of all pairs" if head.event.kind == "pair" else f"what {head.event.name} is given"
     text = f"{given} in {name_of_step(step)}, which is replayed without logging"
@@ -127,7 +127,7 @@ class ReplayedStep:
 
     Attributes:
         step: The step.
-        schema: Where the modalities live in the batch.
+        schema: Where the modalities are in the batch.
         wanted: The event at which it stops.
         head: The head whose scores it returns.
     """
@@ -151,7 +151,7 @@ class ReplayedStep:
         return self.read(replay(self.step, self.schema, [self.wanted], module, batch)[self.wanted])
 
     def read(self, given: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:
-        """Return scores and target of the event with one row for each example, of pairs the nearest the largest."""
+        """Return scores and target of the event, one row for each example; nearer pairs have larger scores."""
         (scores, target), views = given, self.head.views
         if views is None:
             return self.head.nearer(scores), target
@@ -161,7 +161,7 @@ class ReplayedStep:
 def replay(
     step: StepFunction, schema: BatchSchema, wanted: Sequence[Wanted], module: nn.Module, batch: Any
 ) -> Mapping[Wanted, tuple[Tensor, Tensor | None]]:
-    """Run a step, muted, until the last of some events; return event -> scores and target that it was given.
+    """Run a step, muted, until the last of some events; return event -> the scores and the target that it got.
 
     Raises:
         RuntimeError: The step ended without one of them.
@@ -178,7 +178,7 @@ def replay(
 
 
 def averaged(compute: Callable[[nn.Module, Any], Tensor], views: Views | None) -> Callable[[nn.Module, Any], Tensor]:
-    """Return a function that returns one row for each example where another one returns several."""
+    """Return a function that averages the several rows of each example that another one returns."""
     return compute if views is None else lambda module, batch: views.by_example(compute(module, batch))
 
 

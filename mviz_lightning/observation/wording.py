@@ -1,4 +1,4 @@
-"""What is said of an observed step: the line of the log, questions, and refusals."""
+"""Texts about an observed step: the line of the log, questions, and refusals."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from mviz_lightning.observation.ways import Way
 
 
 def refusal(text: str) -> ConfigurationError:
-    """Return the error with this text, which ends a training only where the text holds a line to paste."""
+    """Return the error with this text; it ends a training only if the text contains a line to paste."""
     return ConfigurationError(text) if OFFERED in text else NotMeasurableError(text)
 
 
@@ -24,7 +24,7 @@ PREDICT = "Pass predict=, a function (module, batch) -> (batch, outputs) tensor,
 
 
 def line(way: Way, head: ObservedHead, target: ObservedTarget | None) -> str:
-    """Return what was found of one head, in one line."""
+    """Return in one line what was found for one head."""
     shape = f"(B, {', '.join(map(str, head.root.shape[1:]))})" if len(head.root.shape) > 1 else "(B,)"
     said = [f"outputs: {way.call.description} -> {shape}"]
     if head.views is not None:
@@ -39,7 +39,7 @@ def line(way: Way, head: ObservedHead, target: ObservedTarget | None) -> str:
 
 
 def asked(heads: Sequence[ObservedHead], record: StepRecord) -> str:
-    """Return the question which of several scores for one label counts."""
+    """Return the question which of several scores for one label is the prediction."""
     places = "\n".join(f"  {_scores(head, record)}" for head in heads)
     return (
         f"{len(heads)} outputs are compared with the same labels, and nothing tells which of them is the prediction:\n"
@@ -58,7 +58,7 @@ def in_parts(heads: Sequence[ObservedHead], record: StepRecord) -> str:
 
 
 def doubtful(head: ObservedHead, record: StepRecord) -> str:
-    """Return the question whether scores that meet a leaf in an operation of any meaning are the prediction."""
+    """Return the question whether scores that meet a leaf in an unclear operation are the prediction."""
     return (
         f"your step has {_scores(head, record)} and {_target(head, record)} meet in {head.event.name}, and no "
         "loss or metric of PyTorch or torchmetrics tells what they are. If these are the scores, say "
@@ -67,7 +67,7 @@ def doubtful(head: ObservedHead, record: StepRecord) -> str:
 
 
 def unseen(record: StepRecord) -> str:
-    """Return which rows of scores a step computes that gives none to a loss or a metric; ``""`` if it computes none."""
+    """Return a text about rows that a step computes but gives to no loss or metric; ``""`` if it computes none."""
     found = offered_rows(record)
     leaves = ", ".join(path for path in record.schema.unowned if path != record.schema.target)
     where = f" If one of the leaves {leaves} holds the labels, name it as the target too." if leaves else ""
@@ -77,7 +77,7 @@ def unseen(record: StepRecord) -> str:
 
 
 def without_rows(head: ObservedHead, record: StepRecord) -> str:
-    """Return why scores that are no row for each example cannot be measured."""
+    """Return why scores without one row for each example cannot be measured."""
     shape = tuple(head.event.scores[-1].node.shape)
     views = possible_views(shape[0], record.count) if len(shape) in (1, 2) else ()
     if views:
@@ -122,7 +122,7 @@ def disagreeing(head: ObservedHead, tried: Sequence[CheckedWay], record: StepRec
 
 
 def of_picked_rows(head: ObservedHead, record: StepRecord) -> str:
-    """Return what to say of scores whose rows the step picks or sorts, with a line to paste; ``""`` if it does not."""
+    """Return the advice for scores whose rows the step picks or sorts, with a line to paste; ``""`` for others."""
     if not picked_by_step(head.root):
         return ""
     return f" Your step picks or sorts rows; say which scores all rows have{offer(head, record)}"

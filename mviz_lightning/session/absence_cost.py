@@ -1,4 +1,4 @@
-"""What the absence of modalities costs: the score of complete examples that are shown without them."""
+"""The cost of absent modalities: the score of complete examples that the model gets without them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ FAILED = (
     "absence=True: the model failed on examples without {absent}, so their score is not reported. {reason}. Let the "
     "model and its step accept such a batch, or leave absence= out"
 )
-"""What is said once of each modality without which the model fails."""
+"""Warning about modalities without which the model fails, given once for each."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class AbsenceCost:
 
     Attributes:
         probe: The fixed examples with their labels.
-        absent: The same examples, and what replaces modalities that are absent.
-        counts: How many examples have which modalities.
+        absent: The same examples, with replacements for absent modalities.
+        counts: Number of examples with each pattern of modalities.
         tried: The model.
-        shares: What is scored.
+        shares: Computes the score.
         ranks: The processes that share the examples.
         warned: Modalities without which the model failed; each is named once.
     """
@@ -87,7 +87,7 @@ class AbsenceCost:
     def _outputs(self, absent: Sequence[str], examples: Tensor) -> Tensor | None:
         """Return ``(n, C)`` outputs of examples ``(n,)`` without modalities; None if the model fails, on all processes.
 
-        The user's own step comes first: it may call the model in another way where a modality is absent.
+        The user's own step is tried first: it may call the model in another way if a modality is absent.
         """
         reason = ""
         for replayed in (True, False) if self.tried.observed is not None else (False,):
@@ -112,7 +112,7 @@ class AbsenceCost:
 
 
 def _replaying(tried: TriedModel, schema: BatchSchema) -> Evaluator:
-    """Return an evaluator that runs the user's own step, which may do otherwise where a modality is absent."""
+    """Return an evaluator that runs the user's own step, which may act differently if a modality is absent."""
     if tried.observed is None:
         return tried.evaluator
     replayed = ReplayedStep.of(tried.observed.head, schema, tried.observed.step)
@@ -120,7 +120,7 @@ def _replaying(tried: TriedModel, schema: BatchSchema) -> Evaluator:
 
 
 def _patterns(names: Sequence[str], counts: PresenceCounts) -> Iterator[Pattern]:
-    """Yield each single absence, and all other patterns of the data, the most frequent first."""
+    """Yield each single absence, then all other patterns of the data, the most frequent first."""
     single = [tuple(one for one in names if one != name) for name in names]
     seen = sorted(counts.patterns, key=lambda pattern: (-counts.patterns[pattern], pattern))
     yield from dict.fromkeys(pattern for pattern in [*single, *seen] if pattern != tuple(names))

@@ -18,11 +18,11 @@ from mviz_lightning.session.presence_tally import PresenceCounts
 
 @dataclass(frozen=True)
 class AbsentExamples:
-    """The fixed examples, and behind them those that lend the leaves of a modality that they lack.
+    """The fixed examples, and behind them examples that provide the leaves of an absent modality.
 
     Attributes:
         probe: The fixed examples, then one for each donor.
-        donors: Modality -> index of the example with its leaves as they are where it is absent.
+        donors: Modality -> index of an example that lacks it, with the leaves that stand for its absence.
         gaps: Modality -> how whole batches lack it.
     """
 
@@ -37,23 +37,23 @@ class AbsentExamples:
         Args:
             schema: The batch's schema, with masks as they are read.
             rows: The fixed examples.
-            counts: What a pass over the data showed of absence.
+            counts: What a pass over the data showed about absence.
         """
         everyone = [*rows, *({**rows[0], **leaves} for leaves in counts.donors.values())]
         probe = Probe(schema, collate(schema, everyone), NO_GROUPS, bounds=own_bounds(schema, everyone))
         return cls(probe, {name: len(rows) + place for place, name in enumerate(counts.donors)}, counts.gaps)
 
     def part(self, examples: Sequence[int]) -> "AbsentExamples":
-        """Return the same for some of the fixed examples."""
+        """Return the same object for some of the fixed examples."""
         probe = self.probe.part(torch.tensor([*examples, *self.donors.values()]))
         return replace(self, probe=probe, donors={name: len(examples) + k for k, name in enumerate(self.donors)})
 
     def with_shapes_of(self, probe: Probe) -> "AbsentExamples":
-        """Return the same, evaluated in the shapes in which the fixed examples are."""
+        """Return the same object, evaluated in the shapes of the fixed examples."""
         return replace(self, probe=replace(self.probe, own_shapes=probe.own_shapes))
 
     def lacking(self, absent: Sequence[str]) -> Probe:
-        """Return a probe whose batches lack modalities; those with a donor stay, for :meth:`rows` to replace.
+        """Return a probe whose batches lack modalities; those with a donor stay in it, and :meth:`rows` replaces them.
 
         Raises:
             ConfigurationError: A modality shares its node with another one.
@@ -63,7 +63,7 @@ class AbsentExamples:
         return probe_lacking(self.probe, gaps)
 
     def rows(self, examples: Tensor, absent: Sequence[str]) -> Query:
-        """Return the rows of examples ``(R,)`` whose absent modalities are those of donors."""
+        """Return the rows of examples ``(R,)``, with absent modalities taken from donors."""
         columns = [
             torch.full_like(examples, self.donors[name]) if name in absent and name in self.donors else examples
             for name in self.probe.schema.names

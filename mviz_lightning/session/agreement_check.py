@@ -1,4 +1,4 @@
-"""Compare the monitor's outputs with the user's own at every run, and follow a step that computes them anew."""
+"""Compare the monitor's outputs with the user's own at every run, and follow a step that changes its computation."""
 
 from dataclasses import dataclass, replace
 
@@ -23,7 +23,7 @@ from mviz_lightning.observation.ways import ReplayedStep
 from mviz_lightning.session.tried_model import TriedModel
 
 REPORTED_ROWS = 128
-"""Number of rows that are compared once where the first ones disagree."""
+"""Number of rows of a second comparison, made once if the first rows disagree."""
 
 
 class WithheldError(RuntimeError):
@@ -39,11 +39,11 @@ class WithheldError(RuntimeError):
 
 @dataclass(frozen=True)
 class AgreementCheck:
-    """Compares at a run a few rows of the user's own outputs with the monitor's.
+    """Compares a few rows of the user's own outputs with the monitor's at a run.
 
     Attributes:
         examples: The examples of these rows.
-        rows: ``(R, C)`` the user's own outputs; None where a replay of the step has to tell.
+        rows: ``(R, C)`` the user's own outputs; None where a replay of the step has to compute them.
         task: What the outputs stand for.
         ranks: The processes.
     """
@@ -55,21 +55,21 @@ class AgreementCheck:
 
     @classmethod
     def of(cls, own: OwnOutputs, probe: Probe, task: Task, ranks: Ranks, shared: Probe | None = None) -> Self:
-        """Return the check of a validation, which takes the user's own outputs; without any, that of fixed examples.
+        """Return the check of a validation, which takes the user's own outputs; without any, a check of fixed examples.
 
         Args:
             own: The user's own outputs, as far as they are known.
             probe: The fixed examples.
             task: What the outputs stand for.
             ranks: The processes.
-            shared: The same examples as another head of the model compares; None where there is none.
+            shared: Examples that another head of the model compares, used here too; None where there are none.
         """
         examples, rows = own.take()
         few = _part(probe, COMPARED_ROWS) if examples is None else examples
         return cls(few if shared is None else shared, rows, task, ranks)
 
     def check(self, tried: TriedModel) -> Agreement | None:
-        """Return how far the outputs are apart, the worst of all processes; None where nothing can be compared."""
+        """Return the agreement, the worst of all processes; None where nothing can be compared."""
         found = self.ranks.gather(self.compared(tried, self.examples, self.rows))
         known = [one for one in found if one is not None]
         return max(known, key=lambda one: (not one.holds, one.deviation), default=None)
@@ -80,12 +80,12 @@ class AgreementCheck:
         Args:
             tried: The model.
             examples: The examples.
-            own: ``(R, C)`` the user's own outputs of them; None where a replay of the step has to tell.
+            own: ``(R, C)`` the user's own outputs of them; None where a replay of the step has to compute them.
         """
         return _compared(tried, examples, own, self.task)
 
     def anew(self, tried: TriedModel, probe: Probe) -> TriedModel | None:
-        """Return the model as the step calls it now; None where that cannot be told. Arguments as for :meth:`follow`.
+        """Return the model as the step calls it now; None if that is not found. Arguments as for :meth:`follow`.
 
         Args:
             tried: The model as it was called so far.
@@ -94,7 +94,7 @@ class AgreementCheck:
         return _observed_anew(tried, probe)
 
     def follow(self, tried: TriedModel, probe: Probe) -> tuple[TriedModel, Agreement] | None:
-        """Observe the step anew; return the model as it is called now, if that gives the user's own outputs.
+        """Observe the step again; return the model as it is called now, if that gives the user's own outputs.
 
         Args:
             tried: The model as it was called so far.
@@ -106,13 +106,13 @@ class AgreementCheck:
         return (found, agreement) if found is not None and agreement is not None and agreement.holds else None
 
     def reported(self, few: Agreement, tried: TriedModel, probe: Probe) -> Agreement:
-        """Return a disagreement of a few rows as that of up to :data:`REPORTED_ROWS`, if a replay shows it too."""
+        """Return the disagreement over up to :data:`REPORTED_ROWS` rows in place of a few, if a replay shows it too."""
         many = self.compared(tried, _part(probe, REPORTED_ROWS), None)
         return few if many is None or many.holds else many
 
 
 def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task) -> Agreement | None:
-    """Compare a model's outputs with the user's own, or with a replay of the step where those are not known."""
+    """Compare a model's outputs with the user's own, or with a replay of the step if those are not known."""
     evaluator, observed = tried.evaluator, tried.observed
     if observed is None or evaluator.all_pairs is not None:
         return None
@@ -124,16 +124,16 @@ def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task
         own = _replayed(observed, once, examples, rows) if own is None else own
         own = _by_position(own, observed)
         agreement = Agreement.of(own, _by_position(once.plain(examples, rows), observed), task)
-        if once.noisy:  # which that evaluation showed
+        if once.noisy:  # known only after that evaluation
             draws = once.each_draw(COMPARED_DRAWS, lambda: _by_position(once.plain(examples, rows), observed))
             agreement = Agreement.with_noise(own, torch.stack(list(draws)), task)
         return replace(agreement, rows=len(rows))
-    except Exception:  # a step that cannot be replayed tells nothing
+    except Exception:  # a step that cannot be replayed shows nothing
         return None
 
 
 def _by_position(outputs: Tensor, observed: ObservedModel) -> Tensor:
-    """Return ``(R, C)`` outputs, of which each position has a row of its own, where they have positions."""
+    """Return ``(R, C)`` outputs; where they have positions, each position has its own row."""
     axes = observed.head.axes
     return outputs if axes is None else outputs.view(-1, axes.outputs(observed.head.root.shape))
 
@@ -167,7 +167,7 @@ def _observed_anew(tried: TriedModel, probe: Probe) -> TriedModel | None:
 
 
 def _fresh(evaluator: Evaluator, predict: Predict) -> Evaluator:
-    """Return an evaluator of the same model that is called in another way; what was planned for reuse is forgotten."""
+    """Return an evaluator of the same model that is called in another way, without the plan for reuse."""
     module: nn.Module = evaluator.module
     given = module, predict, evaluator.chunk_size, evaluator.precision, evaluator.seed, evaluator.reuse
     return Evaluator(*given, draws=evaluator.draws, rows=evaluator.rows)

@@ -1,4 +1,4 @@
-"""Compare what the monitor reads of answers with the logits that the user's own step computes for them."""
+"""Compare the monitor's reading of answers with the logits that the user's own step computes for them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ UNCOMPARED = (
     "no module gives {step} logits of every token (it may generate, or keep the last ones), so the answers that the "
     "monitor reads are not compared with those of your own step"
 )
-"""What is said where the step shows no logits to compare with."""
+"""Line of the log where the step shows no logits to compare with."""
 
 DIFFERENT = (
     "the logits that {step} computes at the answers could not be computed again for the same examples:\n{found}\n"
@@ -45,7 +45,7 @@ DIFFERENT = (
 
 
 class AnswerAgreement(AgreementCheck):
-    """Compares at a run what is read of the answers of a few rows."""
+    """Compares at a run how a few answers are read."""
 
     def compared(self, tried: TriedModel, examples: Probe, own: Tensor | None) -> Agreement | None:
         """Compare answers as the monitor reads them with the user's own logits, or with those of a replay."""
@@ -58,13 +58,13 @@ class AnswerAgreement(AgreementCheck):
                 usable = tried.read.reading.usable(examples).nonzero()[:, 0]
                 found = answers_as_read(once, tried.read.reading, examples.part(usable))
                 return Agreement.of(own[usable.to(own.device)], found, self.task)
-        except Exception:  # a step that cannot be replayed tells nothing
+        except Exception:  # a step that cannot be replayed shows nothing
             return None
-        # The step came to its end without the call: perhaps it calls another model now.
+        # The step ended without the call: it may call another model now.
         return None if self.anew(tried, examples) is None else Agreement(examples.size, 0.0, math.inf, 0.0)
 
     def anew(self, tried: TriedModel, probe: Probe) -> TriedModel | None:
-        """Return the model as the step calls it now; None where that cannot be told."""
+        """Return the model as the step calls it now; None if that is not found."""
         read, evaluator = tried.read, tried.evaluator
         reader = evaluator.predict
         if read is None or not isinstance(reader, FirstTokens | OwnAnswers | WholeAnswers):
@@ -91,7 +91,7 @@ class AnswerAgreement(AgreementCheck):
 
 
 def answers_as_read(evaluator: Evaluator, reading: AnswerReading, examples: Probe) -> Tensor:
-    """Return ``(N, C)`` what a score reads of examples as they are, each rebuilt from its own parts."""
+    """Return ``(N, C)``: what a score reads from examples as they are, each rebuilt from its own parts."""
     rows = torch.arange(examples.size)
     return evaluator.plain(reading.kept(examples), Query.aligned(rows, len(examples.schema.names)))
 
@@ -108,12 +108,12 @@ def settled_language(
     Args:
         call: The call of the step.
         languages: The ways, the preferred one first.
-        reading_of: Returns how logits are read of a model.
+        reading_of: Returns how the logits of a model are read.
         examples: Some examples.
         evaluator_of: Makes the evaluator that calls the model in one way.
 
     Raises:
-        NotMeasurableError: None does.
+        NotMeasurableError: No way does.
     """
     few, reading = examples.part(torch.arange(min(examples.size, COMPARED_ROWS))), reading_of(languages[0])
     own = _replayed(ReadCall(call, reading), few, evaluator_of(reading.reader))
@@ -130,15 +130,15 @@ def settled_language(
 
 
 def _replayed(read: ReadCall, examples: Probe, evaluator: Evaluator) -> Tensor | None:
-    """Return what the step's own logits tell of some examples; None where it cannot be replayed."""
+    """Return what is read from the step's own logits of some examples; None if the step cannot be replayed."""
     with suppress(Exception):
         return read.replayed(evaluator.module, examples, evaluator.precision)
     return None
 
 
 def _difference(own: Tensor, reading: AnswerReading, examples: Probe, evaluator: Evaluator) -> str:
-    """Return in words how what is read differs from the user's own; ``""`` where it does not."""
-    other_draws = replace(evaluator, seed=evaluator.seed + 1)  # of a step that samples
+    """Return a text on how what is read differs from the user's own; ``""`` if it does not."""
+    other_draws = replace(evaluator, seed=evaluator.seed + 1)  # the step may sample
     try:
         found = answers_as_read(other_draws, reading, examples)[: len(own)]
     except Exception as error:

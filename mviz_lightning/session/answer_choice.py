@@ -1,4 +1,4 @@
-"""Which answers are compared: first tokens, whole answers, or each example's own answer alone."""
+"""Choose which answers are compared: first tokens, whole answers, or each example's own answer alone."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ import torch
 from torch import Tensor
 
 MOST_TOKENS = 64
-"""Largest number of first tokens that are compared: the shares are those of their logits."""
+"""Largest number of first tokens that are compared: the shares are computed on their logits."""
 
 COVERED = 0.9
-"""Smallest fraction of the examples whose answers begin with one of them."""
+"""Smallest fraction of the examples whose answers begin with one of these tokens."""
 
 TOLD_APART = 0.9
-"""Smallest fraction of the examples whose answer is the usual one among those with the same first token."""
+"""Smallest fraction of the examples that have the most frequent answer with their first token."""
 
 VARIED = 0.2
-"""Smallest fraction of pairs of examples whose prompts differ; two kinds of questions, one as frequent, have 0.5."""
+"""Smallest fraction of pairs of examples with different prompts; two equally frequent kinds of questions have 0.5."""
 
 FEWEST = 2
-"""Smallest number of first tokens or of whole answers: of one there is nothing to compare."""
+"""Smallest number of first tokens or of whole answers: a single one cannot be compared."""
 
 MOST_ANSWERS = 8
 """Largest number of whole answers that are compared: each takes a forward of every row."""
@@ -32,13 +32,13 @@ KNOWN = 0.5
 
 
 def usual_first_tokens(answers: Sequence[tuple[int, ...]]) -> list[int]:
-    """Return the most frequent first tokens of answers, the first of them sorted."""
+    """Return the most frequent first tokens of answers, sorted."""
     counts = Counter(answer[0] for answer in answers if answer)
     return sorted(token for token, _ in counts.most_common(MOST_TOKENS))
 
 
 def doubts_of_first_tokens(answers: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> str:
-    """Return in words why first tokens do not stand for answers; empty where they do.
+    """Return why first tokens cannot represent the answers; empty if they can.
 
     Args:
         answers: The tokens of each answer.
@@ -69,7 +69,7 @@ def usual_answers(answers: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
 
 
 def doubts_of_whole_answers(answers: Sequence[tuple[int, ...]], candidates: Sequence[tuple[int, ...]]) -> str:
-    """Return in words why these whole answers do not stand for all; empty where they do.
+    """Return why these whole answers cannot represent all answers; empty if they can.
 
     Args:
         answers: The tokens of each answer.

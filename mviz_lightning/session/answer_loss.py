@@ -1,4 +1,4 @@
-"""Whether the loss of the user's own step is that of the answers that are read."""
+"""Check whether the loss of the user's own step is that of the answers that are read."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,7 +29,7 @@ class LossCall(ReadCall):
     """A call of a language model that also returns a loss."""
 
     def reading_of(self, batch: Any, examples: Probe, rows: Tensor) -> Callable[[Any], Tensor | None]:
-        """Return what reads ``(R, 2)`` the likelihood of each own answer, and the loss of the batch in each row."""
+        """Return a function that reads ``(R, 2)``: each own answer's likelihood, and the batch's loss in each row."""
         read = super().reading_of(batch, examples, rows)
 
         def read_both(returned: Any) -> Tensor | None:
@@ -40,7 +40,7 @@ class LossCall(ReadCall):
 
 
 def doubt_of_loss(call: LossCall, texts: AnsweredTexts, evaluator: Evaluator) -> str:
-    """Return in words how the step's loss differs from that of the answers; ``""`` where it does not, or shows none.
+    """Return a text on how the step's loss differs from that of the answers; ``""`` if it does not, or is not shown.
 
     Args:
         call: The call of the language model in the step.
@@ -48,7 +48,7 @@ def doubt_of_loss(call: LossCall, texts: AnsweredTexts, evaluator: Evaluator) ->
         evaluator: Calls the model.
     """
     found = None
-    with suppress(Exception):  # a step that cannot be replayed tells nothing
+    with suppress(Exception):  # a step that cannot be replayed shows nothing
         found = call.replayed(evaluator.module, texts.probe, evaluator.precision)
     if found is None:
         return ""

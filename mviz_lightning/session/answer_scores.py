@@ -1,4 +1,4 @@
-"""Which score tells how a language model answers, and of which answers."""
+"""Choose the score of a language model's answers, and the answers that it compares."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ WHOLE = (
 )
 
 ALIKE = "swapping the text changes {varied:.0%} of the prompts, so that answers could follow the items alone"
-"""Why shares of classes would tell nothing of a blind model: the items would explain all that varies."""
+"""Why shares of classes would not show a model that ignores the items: these would explain all that varies."""
 
 OWN = (
     "score: the mean log-likelihood of a token of each example's own answer, since {why}. The answer travels with "
@@ -56,10 +56,10 @@ VACUOUS = (
     "the prompts and the answers in {ids!r} are the same in nearly all examples, so that swapping texts changes "
     "nothing and the items would explain all by themselves. Measure examples with different answers."
 )
-"""What is said where not even the likelihood of own answers tells anything."""
+"""Message where even the likelihood of own answers shows nothing."""
 
 COMPLETE = "Give examples whose pictures and sounds stand in front of the first answer, and do not truncate their ends."
-"""What to do where examples cannot be used."""
+"""Advice where examples cannot be used."""
 
 BEHIND = "no first answer of {ids!r} stands behind all items of its text, and what follows it is dropped. " + COMPLETE
 
@@ -77,8 +77,9 @@ class AnswerScore:
         outputs: Number of outputs of one example, C.
         task: What they stand for.
         class_names: Names of the outputs.
-        line: What it is, for the log.
-        reading: What is compared with the user's own step: the same, or likelihoods of own answers for whole answers.
+        line: Description of the score, for the log.
+        reading: What is compared with the user's own step: the score itself; for whole answers, the likelihoods of own
+            answers.
     """
 
     probe: Probe
@@ -102,8 +103,8 @@ class Answers:
     Attributes:
         language: The model.
         finder: Finds the answers in texts.
-        tokenizer: Decodes them; None where none is known.
-        text: The modality of the text as the user declared it; its ``decode`` may be something else than a tokenizer.
+        tokenizer: Decodes them; None if there is none.
+        text: The modality of the text as the user declared it; its ``decode`` need not be a tokenizer.
     """
 
     language: LanguageModel
@@ -118,11 +119,11 @@ class Answers:
 
     @property
     def call(self) -> str:
-        """How the model is called, in words."""
+        """Description of the call of the model."""
         return f"{self.language.call}, up to the answers"
 
     def first_tokens(self, language: LanguageModel, tokens: Tensor | None = None) -> AnswerReading:
-        """Return how the logits of first tokens are read of a model; by default those of the whole vocabulary."""
+        """Return how the logits of a model's first tokens are read; by default those of the whole vocabulary."""
         return AnswerReading(FirstTokens(language, tokens), lambda probe: self.texts(probe).prompted, self._usable)
 
     @property
@@ -188,7 +189,7 @@ class Answers:
         return AnswerScore(probe, predict, 1, "regression", [OWN_NAME], line, reading)
 
     def _answered(self, texts: AnsweredTexts) -> Probe:
-        """Return texts with their answers, whose labels travel with them."""
+        """Return texts with their answers, whose labels stay with their text."""
         schema = with_text(replace(texts.probe.schema, target=None), self.finder.found.labels)
         return replace(texts.answered, schema=schema, labels=None, label_names=())
 
@@ -203,14 +204,14 @@ class Answers:
         return AnswerScore(probe, reading.reader, len(tokens), "multiclass", names, line, reading)
 
     def named(self, answers: Sequence[tuple[int, ...]]) -> list[str]:
-        """Return answers in words, all of which differ; their ids where no tokenizer is known."""
+        """Return answers as texts, all of which differ; as token ids if there is no tokenizer."""
         words = self._decoded(answers)
         ids = [" ".join(f"token {token}" for token in answer) for answer in answers]
         once = [word if words.count(word) == 1 else "" for word in words]
         return [word or number for word, number in zip(once, ids, strict=True)]
 
     def _decoded(self, answers: Sequence[tuple[int, ...]]) -> list[str]:
-        """Return answers in words; an empty one where a token is not known."""
+        """Return answers as texts; an empty text where a token is not known."""
         if self.tokenizer is not None:
             return [self.tokenizer.decode(list(answer), skip_special_tokens=True).strip() for answer in answers]
         if self.text is None or self.text.decode is None:
@@ -235,7 +236,7 @@ def usable_examples(texts: AnsweredTexts) -> Probe:
 
 
 def scores_answers(schema: BatchSchema, config: SessionConfig) -> bool:
-    """Tell whether answers in texts are scored, and not something else that the user named.
+    """Return whether answers in texts are scored, and not something else that the user named.
 
     Args:
         schema: Where the leaves are in a batch.
@@ -251,7 +252,7 @@ def languages_of(module: nn.Module, schema: BatchSchema, call: AnsweringCall | N
     Args:
         module: The user's model.
         schema: Where the leaves are in a batch.
-        call: The call of the step; None where none was seen.
+        call: The call of the step; None where none was observed.
     """
     observed, replayed = (None, None) if call is None else (call.language, call.replayed)
     ways = observed, find_language_model(module, schema), replayed
@@ -267,7 +268,7 @@ def answers_of(
         module: The user's model.
         probe: Some examples.
         config: What is measured.
-        call: The call of the user's own step that gives the logits; None where none was seen.
+        call: The call of the user's own step that gives the logits; None where none was observed.
 
     Raises:
         NotMeasurableError: The model takes a list, or adds tokens of its own.
@@ -282,7 +283,7 @@ def answers_of(
 
 
 def _first_tokens(texts: AnsweredTexts) -> Tensor:
-    """Return ``(N,)`` long: the first token of each answer; -100 of a text without one."""
+    """Return ``(N,)`` long: the first token of each answer; -100 for a text without one."""
     return torch.tensor([answer[0] if answer else IGNORED for answer in texts.answers])
 
 

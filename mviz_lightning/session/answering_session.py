@@ -52,7 +52,7 @@ class AnsweringSession(Preparation):
     def dry_run(
         self, module: nn.Module, precision: ContextFactory = nullcontext, step: StepFunction | None = None
     ) -> None:
-        """Try a model as :meth:`Preparation.dry_run` does; that of a language model is tried at the end of prompts."""
+        """Try a model as :meth:`Preparation.dry_run` does; a language model is tried at the end of prompts."""
         trial = self._sampler.reader.trial
         if trial is None or self.dry_run_done or self._failure.error is not None or self._awaits_answers(trial):
             return
@@ -71,7 +71,7 @@ class AnsweringSession(Preparation):
             self._tried = tried
 
     def _awaits_answers(self, trial: Probe) -> bool:
-        """Tell whether no example of a batch can be used; then a later one is read as the first."""
+        """Return whether no example of a batch can be used; then a later batch is read as the first."""
         finder = finder_in(trial.schema)
         if finder is None or not scores_answers(trial.schema, self.config):
             return False
@@ -84,7 +84,7 @@ class AnsweringSession(Preparation):
         return False
 
     def check(self, *, complete: bool = True) -> None:
-        """Raise as :meth:`Preparation.check` does, and where no batch had an answer that can be used."""
+        """Raise as :meth:`Preparation.check` does, and if no batch had an answer that can be used."""
         if self._unanswered is not None and not self.dry_run_done:
             with self.failures_kept():
                 raise self._unanswered
@@ -93,10 +93,10 @@ class AnsweringSession(Preparation):
     def _found_answers(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, step: StepFunction | None
     ) -> Answers | None:
-        """Return the answers of a language model that gives the logits of the user's own step, as far as it shows any.
+        """Return the answers of a language model that gives the logits of the user's own step, if the step shows them.
 
         Raises:
-            NotMeasurableError: It gives others.
+            NotMeasurableError: It gives other logits.
         """
         if not scores_answers(trial.schema, self.config):
             return None
@@ -129,7 +129,7 @@ class AnsweringSession(Preparation):
             found = self._answers.score(collected.probe)
             self.config = self.config.named(found.class_names)
             self.config.check_outputs(found.outputs)
-        if found.own:  # those that are drawn again, without broken ones, have no labels either
+        if found.own:  # examples that are drawn again, without broken ones, have no labels either
             self._sampler.label_by(lambda probe: probe, None)
         self._reading.take(found.task, None, found.line)
         evaluator = replace(tried.evaluator, predict=found.predict)
@@ -161,7 +161,7 @@ class AnsweringSession(Preparation):
 
     @property
     def call(self) -> str:
-        """How the model is called, in words; ``""`` until a call worked."""
+        """Description of the call of the model; ``""`` until a call worked."""
         return self._answers.call if self._answers is not None and self.dry_run_done else super().call
 
     @property
@@ -176,7 +176,7 @@ class AnsweringSession(Preparation):
         return self.config.keys_of("regression", scored=False) + loss_names(swapped) + compared
 
     def _answer_agreement(self) -> AnswerAgreement | None:
-        """Return the check of what is read of answers; None where no answers are."""
+        """Return the check of how answers are read; None where no answers are scored."""
         (collected, _), score = self._ready(), self._answer_score
         if score is None or collected.uncut is None:
             return None
@@ -185,7 +185,7 @@ class AnsweringSession(Preparation):
         return AnswerAgreement.of(self._own_outputs, examples, task, self.ranks)
 
     def _of_own_answers(self, given: Sequence[Any]) -> AnswerShares | None:
-        """Return the shares of own answers; None where something else is scored.
+        """Return the shares of own answers; None if something else is scored.
 
         Args:
             given: The first arguments of :class:`Shares`.

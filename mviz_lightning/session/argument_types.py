@@ -1,4 +1,4 @@
-"""Checks of the arguments of a session that need no model: each in one form, or a message that names it."""
+"""Checks of a session's arguments that need no model: each argument gets one form, or a message names it."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -30,10 +30,10 @@ LEAST = {
 """Argument -> its smallest value."""
 
 LARGEST_GROUP = 4_096
-"""Largest number of examples of a group; of two modalities it takes the square of that many rows."""
+"""Largest number of examples of a group; with two modalities, a group takes the square of that many rows."""
 
 MAY_BE_NONE = ("num_examples", "group_size", "budget")
-"""Those of them that are chosen where they are not given."""
+"""The arguments among these that are chosen automatically if they are not given."""
 
 
 def checked_types(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def checked_types(given: Mapping[str, Any]) -> dict[str, Any]:
         given: Name of an argument -> its value.
 
     Raises:
-        ConfigurationError: One has another type or value than it can have.
+        ConfigurationError: An argument has a type or a value that is not allowed.
     """
     for name in ("reuse", "by_class", "absence", *(["pairs"] if given["pairs"] is not None else [])):
         require_flag(name, given[name])
@@ -108,7 +108,7 @@ def _heads(given: Any) -> tuple[str, ...] | None:
 
 
 def _leaf(name: str, given: Any, example: str) -> str | None:
-    """Return the path of one leaf; a number is the position in a tuple, as modalities may be given."""
+    """Return the path of one leaf; a number is the position in a tuple, as for modalities."""
     if is_whole(given):
         return str(given)
     if given is not None and not isinstance(given, str):
@@ -117,7 +117,7 @@ def _leaf(name: str, given: Any, example: str) -> str | None:
 
 
 def _class_names(given: Any) -> list[str] | None:
-    """Return a name for each output, of a list, an array, or a mapping from indices to names or from names to indices.
+    """Return a name for each output, from a list, an array, or a mapping (index -> name, or name -> index).
 
     Raises:
         ConfigurationError: It is none of these, or an index lacks a name.

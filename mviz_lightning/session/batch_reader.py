@@ -1,4 +1,4 @@
-"""Read the batches of a pass: learn where everything lies, and tell which examples have which modalities."""
+"""Read the batches of a pass: learn where everything is, and which examples have which modalities."""
 
 from collections.abc import Container, Mapping
 from contextlib import suppress
@@ -31,14 +31,14 @@ class BatchReader:
         modalities: Name -> modality.
         target: Path of the labels, if the user gave one.
         donors_wanted: Whether examples that lack a modality are kept, one for each.
-        schema: Where everything lies in a batch; None until the first that has all modalities.
+        schema: Where everything is in a batch; None before the first batch that has all modalities.
         trial: Copies of the first examples of that batch that have all of them; None before it, and once the examples
             are fixed.
-        kin: Path of the leaf that tells which examples are kin; None where none is asked for.
+        kin: Path of the leaf that shows which examples are kin; None where none is needed.
         tally: Which examples of the pass have which modalities.
         fresh: Whether the first examples are those of the last batch, and all examples of it have all modalities.
         tokens: The placeholder tokens of the model.
-        ask: Tells the number of placeholders of each item of a batch; None where no model was met.
+        ask: Returns the number of placeholders of each item of a batch; None before :meth:`meet`.
     """
 
     modalities: Mapping[str, Modality]
@@ -61,7 +61,7 @@ class BatchReader:
         self.tally = PresenceTally(self.modalities, self.donors_wanted)
 
     def meet(self, module: nn.Module, precision: ContextFactory) -> None:
-        """Take from a model, once, which tokens of texts stand for other modalities.
+        """Read from a model, once, which tokens of texts are placeholders of other modalities.
 
         Args:
             module: The user's model.
@@ -72,7 +72,7 @@ class BatchReader:
             self.ask = ItemTokenCounter(module, precision)
 
     def pop_fresh(self) -> bool:
-        """Return, once, whether the last batch is the one that the first examples are of, and has all modalities."""
+        """Return, once, whether the first examples are from the last batch, whose examples all have all modalities."""
         fresh, self.fresh = self.fresh, False
         return fresh
 
@@ -81,17 +81,17 @@ class BatchReader:
         self.trial = None
 
     def await_another(self) -> None:
-        """Read the next batch as if it were the first: no example of this one can be used."""
+        """Read the next batch as the first one: no example of this one can be used."""
         self.schema = self.trial = None
 
     def start_from(self, trial: Probe) -> None:
-        """Take first examples of another process, and where everything lies in its batches."""
+        """Take the first examples of another process, and the schema of its batches."""
         self.schema, self.trial = trial.schema.declared_as(self.modalities), trial
         self._read = trial.schema.modalities
         self._require_kin(self.schema)
 
     def group_by(self, kin: str | None) -> None:
-        """Require the leaf that tells which examples are kin; None where none is asked for.
+        """Require the leaf that shows which examples are kin; None where none is needed.
 
         Raises:
             ConfigurationError: The batches have no such leaf.
@@ -108,10 +108,10 @@ class BatchReader:
             )
 
     def observe(self, batch: Any) -> ObservedBatch:
-        """Return what a batch holds; the first that has all modalities tells where everything lies.
+        """Return what a batch holds; the schema is learned from the first batch that has all modalities.
 
         Raises:
-            ConfigurationError: It cannot be read although it has all modalities.
+            ConfigurationError: It has all modalities, but cannot be read.
         """
         known, nodes = self.trial, nodes_of(batch, self.modalities)
         gaps = gaps_of(self.modalities, nodes)
@@ -155,7 +155,7 @@ class BatchReader:
 
     def _part(self, batch: Any, nodes: Mapping[str, Any], gaps: Container[str]) -> ObservedBatch:
         """Return what a batch holds that lacks modalities, as far as it can be read."""
-        with suppress(Exception):  # a batch that is left out may look as it likes
+        with suppress(Exception):  # a batch that is left out may have any form
             if self.schema is not None:
                 owned = {path for name, paths in self.schema.values.items() if name not in gaps for path in paths}
                 labels = {self.target} if self.target is not None and nodes.get(self.target) is not None else set()

@@ -1,4 +1,4 @@
-"""Examples whose own outputs are NaN or infinite: each costs itself, and not the measurement."""
+"""Examples whose own outputs are NaN or infinite: they are left out, and the others are measured."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ NAMED = 6
 
 
 def broken_examples(probe: Probe, evaluator: Evaluator, ranks: Ranks, examples: Tensor, task: Task) -> list[int]:
-    """Return the examples whose outputs, as they are and not recombined, are NaN or infinite; for all processes alike.
+    """Return the examples whose outputs, not recombined, are NaN or infinite; the same on all processes.
 
     Args:
         probe: The fixed examples.
@@ -40,9 +40,9 @@ def finite_rows(outputs: Tensor, task: Task = "multilabel") -> Tensor:
 
 
 def usable_trial(evaluator: Evaluator, trial: Probe) -> Probe:
-    """Return a few examples without the broken ones, beside which no check could tell anything.
+    """Return a few examples without the broken ones, with which no check would show anything.
 
-    Where most are broken, the model is, and the examples stay as they are.
+    If most are broken, the model is broken, and the examples stay as they are.
 
     Args:
         evaluator: Runs the model.
@@ -56,7 +56,7 @@ def usable_trial(evaluator: Evaluator, trial: Probe) -> Probe:
 
 
 def left_out(positions: Sequence[int]) -> str:
-    """Return in words which examples of the validation set are left out, and why."""
+    """Return a note on which examples of the validation set are left out, and why."""
     named = ", ".join(map(str, positions[:NAMED]))
     more = f" and {len(positions) - NAMED} more" if len(positions) > NAMED else ""
     return (

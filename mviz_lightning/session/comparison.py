@@ -19,7 +19,7 @@ class ShareComparison(Displayed):
     """The values of two reports that were measured on different examples; prints as a table.
 
     Attributes:
-        names: What the first and the second report were measured on.
+        names: Names of the examples that the first and the second report were measured on.
         first: Values of the first report, by the names that the monitor logs, without prefix.
         second: Values of the second report.
     """

@@ -29,7 +29,7 @@ EXAMPLES = 128
 class SessionConfig:
     """The arguments of :class:`MultimodalMonitor` that need no Trainer, checked; see there for their meaning.
 
-    Of one head: what is said of others by name stays in ``by_head`` until :meth:`of_head`.
+    It describes one head: arguments that are given by the name of another stay in ``by_head`` until :meth:`of_head`.
 
     A session never changes it: groups that grow are a :class:`Grouping`, and their size is that of the probe's groups.
 
@@ -77,7 +77,7 @@ class SessionConfig:
         object.__setattr__(self, "measures", checked_measures(self.measures, len(self.modalities)))
         self._require_groups()
         for name in {name for given in self.by_head.values() for name in given}:
-            self.of_head(name)  # which checks what is said of it
+            self.of_head(name)  # this checks the arguments of the head
         known = {explainer.name for explainer in self.explainers if self.of_one_head}
         added = [explainer for explainer in measure_explainers(self.measures) if explainer.name not in known]
         object.__setattr__(self, "explainers", (*self.explainers, *added))
@@ -109,7 +109,7 @@ class SessionConfig:
 
     @cached_property
     def group(self) -> int:
-        """Number of examples in a group, before groups grow; fewer where the budget allows no two of the usual size."""
+        """Number of examples in a group, before groups grow; smaller if the budget allows no two of the usual size."""
         usual = usual_group(len(self.modalities), self.num_examples or EXAMPLES)
         if self.group_size is not None or self.budget is None:
             return self.group_size or usual
@@ -122,23 +122,22 @@ class SessionConfig:
 
     @property
     def base_grouping(self) -> Grouping:
-        """The groups where encodings are not reused."""
+        """The groups if encodings are not reused."""
         return Grouping(self.examples, self.group)
 
     @property
     def may_grow(self) -> bool:
-        """Whether groups are larger where encodings are reused and the fusion is cheap enough."""
+        """Whether groups are larger if encodings are reused and the fusion is cheap enough."""
         return self.grouping(0.0) != self.base_grouping
 
     def grouping(self, fusion_share: float) -> Grouping:
-        """Return the groups: twice as large, of twice as many examples, where that is cheap and no size was chosen.
+        """Return the groups: twice as large, of twice as many examples, if that is cheap and the user chose no size.
 
-        The standard errors are then smaller by a third, and by half where all is interaction. More groups of the same
+        The standard errors are then smaller by a third, and by half if all is interaction. More groups of the same
         examples gain next to nothing (``tests/benchmarks/coverage.py --growth``).
 
         Args:
-            fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain
-                row's work.
+            fusion_share: Work of a row with replayed encodings, as a fraction of a plain row's work.
         """
         base = self.base_grouping
         if self.num_examples is not None or self.group_size is not None:
@@ -146,7 +145,7 @@ class SessionConfig:
         groups, size = base.examples // base.size, 2 * base.size
         rows, encoded = groups * self._rows(size), 2 * base.examples
         cheap = encoded * (1 - fusion_share) + rows * fusion_share <= CHEAP * groups * self._rows(base.size)
-        # What the shares leave of a budget belongs to the explainers.
+        # The explainers get the rows of a budget that the shares do not use.
         if not cheap or (self.budget is not None and (rows * self.draws > self.budget or self.explainers)):
             return base
         return Grouping(encoded, size)
@@ -160,7 +159,7 @@ class SessionConfig:
         Raises:
             ConfigurationError: There are too few class names, or an explainer names an output that does not exist.
         """
-        # One logit tells two classes apart.
+        # One logit separates two classes.
         if self.class_names is not None and len(self.class_names) not in (outputs, 2 if outputs == 1 else outputs):
             raise ConfigurationError(
                 f"class_names has {len(self.class_names)} names, but the model has {outputs} outputs; give each one."
@@ -169,31 +168,31 @@ class SessionConfig:
             explainer.check(outputs)
 
     def affordable_groups(self, grouping: Grouping) -> int:
-        """Return how many groups the examples fill, or the budget allows where that is fewer."""
+        """Return the number of groups that the examples fill, or that the budget allows if that is smaller."""
         wanted = grouping.examples // grouping.size
         return wanted if self.budget is None else min(wanted, self.budget // self.rows_of(grouping.size))
 
     def of_head(self, name: str, *, main: bool = True) -> "SessionConfig":
-        """Return what is measured of one head.
+        """Return the configuration of one head.
 
         Args:
             name: Its name.
-            main: Whether it is the main head, of which the arguments speak that name no head.
+            main: Whether it is the main head, which also gets the arguments that name no head.
         """
         plain: dict[str, Any] = {argument: getattr(self, argument) if main else None for argument in BY_HEAD}
         named = {argument: given[name] for argument, given in self.by_head.items() if name in given}
         return replace(self, **plain | named, of_one_head=True, by_head={})
 
     def calling(self, predict: Predict) -> "SessionConfig":
-        """Return what is measured of other outputs than those that the class names name."""
+        """Return the configuration for another call, whose outputs are not those that the class names belong to."""
         return replace(self, predict=predict, class_names=None, of_one_head=True)
 
     def named(self, class_names: Sequence[str]) -> "SessionConfig":
-        """Return what is measured with these names of the outputs, unless the user gave some."""
+        """Return the configuration with these names of the outputs, unless the user gave some."""
         return self if self.class_names is not None else replace(self, class_names=class_names, of_one_head=True)
 
     def of_modalities(self, names: Sequence[str]) -> "SessionConfig":
-        """Return what is measured of a head that depends on these modalities alone; of none given, on all of them."""
+        """Return the configuration of a head that depends on these modalities alone; none given means all of them."""
         if not names or len(names) == len(self.modalities):
             return self
         return replace(self, modalities={name: self.modalities[name] for name in names})
@@ -209,12 +208,12 @@ class SessionConfig:
 
     @property
     def limiting(self) -> int | None:
-        """The budget where it allows fewer groups, or smaller ones, than there would be; None elsewhere."""
+        """The budget if it allows fewer groups, or smaller ones, than there would be; None otherwise."""
         base = self.base_grouping
         return self.budget if self.affordable_groups(base) < base.examples // base.size else None
 
     def rows_of(self, size: int) -> int:
-        """Return how many rows a group takes; each draw counts."""
+        """Return the number of rows of a group; each draw counts."""
         return self._rows(size) * self.draws
 
     def _rows(self, size: int) -> int:
@@ -228,7 +227,7 @@ class SessionConfig:
         return self.keys_of(self.task, scored=self.target is not None)
 
     def score_of(self, own: Metric | None, task: Task | None) -> Metric | None:
-        """Return the score: the given one, else that of the user's own step, if it is one of the same task.
+        """Return the score: the given one, else the metric of the user's own step, if that has the same task.
 
         Args:
             own: The metric of the user's own step; None if it has none.

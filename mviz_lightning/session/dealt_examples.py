@@ -14,8 +14,10 @@ from mviz_lightning.errors import ConfigurationError, message_of
 from mviz_lightning.explainers import Explainer, ProbeContext, Responses, Result
 
 OUTPUT_BYTES = 256 * 2**20
-"""Most bytes of outputs that are held at once, if one example has no more: 4 examples of 49 patches and 20 words with
-3,129 classes have 400 MB."""
+"""Largest size of the outputs held at once, in bytes, unless one example has more: 256 MiB.
+
+With 3,129 classes, 4 examples of 49 patches and 20 words have 400 MB.
+"""
 
 FLOAT_BYTES = 4
 """Bytes of one output in float32."""
@@ -46,7 +48,7 @@ class DealtExamples:
             explainer: The method.
             examples: Indices of the examples.
             budget: Largest number of rows; None for no limit.
-            known: What is known without the model: memory and moment.
+            known: The part of the responses that needs no model: memory and moment.
 
         Returns:
             The joined result, and a note for each example that failed and for those that the budget left out.
@@ -97,7 +99,7 @@ class DealtExamples:
         return len(examples)
 
     def _blocks(self, rows: Sequence[int]) -> list[slice]:
-        """Return the places of examples whose outputs are held at once, block by block.
+        """Return slices of the examples whose outputs are held at once, block by block.
 
         Args:
             rows: Number of rows of each example; the same on all processes.

@@ -68,11 +68,11 @@ class DryRun:
         config: What is measured.
         reading: How the model's outputs are read.
         remarks: Takes lines for the log.
-        call: How the model is called, in words; ``""`` until a call worked.
-        named: Modalities and leaves that were warned of, and why modalities are not explained.
+        call: Description of the call of the model; ``""`` until a call worked.
+        named: Modalities and leaves that warnings named, and reasons why modalities are not explained.
         unmasked: Leaves that are in no segment and change the outputs.
         heads: The model's heads, as far as they have names.
-        joint: The outputs that all heads share while they are tried.
+        joint: The outputs that all heads share during their trial.
     """
 
     config: SessionConfig
@@ -116,7 +116,7 @@ class DryRun:
             hint = wording.remedy(head, watched, mixed=mixed) if guessed and watched is not None else ""
             if not hint:
                 raise
-            # Rows that depend on one another are hardly mended by other scores, but where the step itself mixes them.
+            # If rows depend on one another, other scores rarely help, unless the step itself mixes the rows.
             kind = DisagreementError if mixed and observed is None else ConfigurationError
             raise kind(f"{error}{hint}") from error
 
@@ -134,18 +134,18 @@ class DryRun:
             module: The user's model.
             trial: A few examples.
             precision: Makes the context in which the trainer calls the model.
-            observed: What the user's own step told of it; None where ``predict`` returns it.
+            observed: What the user's own step showed about it; None where ``predict`` returns it.
             joint: The outputs that it shares with the heads that are tried with it.
         """
         self._further, self.joint = True, joint
         return self._tried(module, without_labels(trial), precision, None, observed)
 
     def forget_joint(self) -> None:
-        """Drop the outputs that heads shared: all are tried."""
+        """Drop the outputs that heads shared: all heads have been tried."""
         self.joint = None
 
     def _take_heads(self, heads: FoundHeads) -> None:
-        """Take the names of the heads, and with them what the user said of the main one by its name."""
+        """Take the names of the heads, and the arguments that the user gave for the main one by its name."""
         self.heads, self.config = heads, self._given.of_head(heads.main).of_modalities(heads.modalities)
         self.reading.expect(self.config.task, self.config.class_names, scored=self.config.score is not None)
 
@@ -161,13 +161,13 @@ class DryRun:
         call, evaluator = self._called(module, trial, precision, seen, observed)
         trial, positions = self._labelled(trial, module, call, seen, observed)
         refuse_moving_positions(trial, positions)
-        # Of heads that a function returns it is not known yet which have positions.
+        # For heads that a function returns, it is not known yet which have positions.
         mapped = self.heads.further if observed is None else any(head.axes for head in observed.further.values())
         if not (self._further or mapped):
             require_positions(self.config, positions, trial)
         trial = usable_trial(evaluator, trial)
         outputs = dry_run_checks.check_rows(evaluator, trial, self.config.draws)
-        if not self.call:  # doubts are reported once, and before what they cause fails
+        if not self.call:  # doubts are reported once, and before the failures that they cause
             self.remarks.say(call.remark, noted=False)
             self.remarks.say(dry_run_checks.warn_of_outputs(evaluator, trial, call, self.named), noted=False)
             dry_run_checks.warn_of_stray_leaves(evaluator, trial, outputs, call, self.named)
@@ -196,7 +196,7 @@ class DryRun:
         seen: ObservedStep | None,
         observed: ObservedModel | None,
     ) -> tuple[Probe, Positions | None]:
-        """Return the examples with their labels, and where the outputs have positions; both are read so from now on."""
+        """Return the examples with their labels, and where the outputs have positions; both are used from now on."""
         if self.config.target not in (None, trial.schema.target):
             trial = at_path(trial, self.config.target)
         ignored = ignored_of(seen, trial.schema.target) if observed is None else observed.head.event.ignored
@@ -214,7 +214,7 @@ class DryRun:
         return trial, observed.positions
 
     def _try_segments(self, evaluator: Evaluator, trial: Probe, outputs: Tensor) -> None:
-        """Check that all segments can be masked, and which leaves are in none of them."""
+        """Check that all segments can be masked, and find the leaves that are in none of them."""
         types = modality_types_of(trial, self.named)
         for one in types.values():
             require_reader(one.modality, type(one))
@@ -227,7 +227,7 @@ class DryRun:
     def _observed(
         self, module: nn.Module, trial: Probe, precision: ContextFactory, seen: ObservedStep | None
     ) -> ObservedModel | None:
-        """Return what the user's own step told, compared with what they said themselves."""
+        """Return what the user's own step showed, compared with the user's arguments."""
         config, found = self._given, None
         if seen is None or config.predict is not None:
             return None
@@ -244,7 +244,7 @@ class DryRun:
                 return replace(found, line=self.heads.line(found.line))
         except ConfigurationError:
             raise
-        except Exception as error:  # a step in a style that nobody thought of costs what it would tell, no more
+        except Exception as error:  # an unexpected style of step costs only what the step would show
             failure = describe_error(error)
         if found is None:
             self.remarks.say(f"{UNSEEN}. {failure}" if failure else UNSEEN, noted=bool(failure))
@@ -276,7 +276,7 @@ class DryRun:
         return replace(call, description=f"{call.description}, which scores all pairs"), pairwise
 
     def _joint_evaluator(self, evaluator: Evaluator, observed: ObservedModel) -> Evaluator:
-        """Return the evaluator of a head, which shares the forwards of the checks with the others."""
+        """Return the evaluator of a head that shares the forwards of the checks with the others."""
         if not self._further:
             self.joint = joint_of_trial(evaluator, observed, self.heads)
         return evaluator if self.joint is None else self.joint.evaluator_of(observed.name, evaluator)

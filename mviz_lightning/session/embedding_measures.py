@@ -1,4 +1,4 @@
-"""Where the embeddings of both modalities of scores of pairs lie: gap, alignment, uniformity and effective rank."""
+"""Measures of the embeddings behind scores of pairs: gap, alignment, uniformity and effective rank."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,7 +17,7 @@ OF_ONE = {"uniformity": uniformity, "effective_rank": embedding_rank}
 """Measures of the embeddings of one modality."""
 
 OF_BOTH = {"modality_gap": modality_gap, "alignment": alignment}
-"""Measures of the embeddings of both."""
+"""Measures of the embeddings of both modalities."""
 
 
 def embedding_keys(modalities: Iterable[str]) -> list[str]:
@@ -27,7 +27,7 @@ def embedding_keys(modalities: Iterable[str]) -> list[str]:
 
 
 def embedding_values(evaluator: Evaluator, embeddings: Predict, probe: Probe, ranks: Ranks) -> dict[str, float]:
-    """Return the measures of the recombined examples by name; each is evaluated once, as it is.
+    """Return the measures of the recombined examples by name; each example is evaluated once, as it is.
 
     Args:
         evaluator: Evaluates the scores.

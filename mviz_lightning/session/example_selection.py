@@ -44,7 +44,7 @@ class ExampleSelection:
     chosen: dict[str, SelectedExamples] = field(default_factory=dict)
 
     def examples(self, explainer: Explainer, own: Tensor | None) -> list[int]:
-        """Return an explainer's examples; they are selected anew only if ``pin`` or ``num_examples`` changed.
+        """Return an explainer's examples; they are selected again only if ``pin`` or ``num_examples`` changed.
 
         Args:
             explainer: The method.
@@ -83,7 +83,7 @@ def classes_in_turn(outputs: Tensor, target: Tensor | None, examples: Tensor, ta
         target: ``(K, ...)`` their labels; those without one are neither right nor wrong.
         examples: ``(K,)`` the candidates.
         task: What the outputs stand for.
-        count: How many are wanted.
+        count: Number of examples to choose.
     """
     strata, wrong = _strata(outputs, target, task), _wrong(outputs, target, task)
     turns: dict[int, int] = {}

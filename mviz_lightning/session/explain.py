@@ -65,21 +65,21 @@ def explain(
 ) -> ShareReport:
     """Measure how much of a model's outputs each modality explains alone, and how much their interactions explain.
 
-    The model is evaluated where it is, in evaluation mode, and left as it was found. In a distributed program, every
-    process works for itself.
+    The model is evaluated on its own device, in evaluation mode, and left as it was found. In a distributed program,
+    every process measures on its own.
 
     Args:
         model: Any module.
         batches: A loader, or some batches, all of which are read; a uniform sample of their examples is used.
-        modalities: Name -> a leaf of the batch, several leaves that travel together, or a ``Modality``.
+        modalities: Name -> a leaf of the batch, several leaves that belong together, or a ``Modality``.
         target: Path of the labels: numbers, or strings that name classes; -100 marks an example without a label.
         task: Meaning of the outputs; by default guessed from target and outputs, and written to the log.
         predict: ``(model, batch) -> outputs``, if ``forward`` cannot be called with the batch.
         step: ``(model, batch) -> anything``, a function of your own that computes a loss or a metric, or the name of a
-            method of the model such as ``"validation_step"``. One call of it tells how the model is called, which
+            method of the model such as ``"validation_step"``. One call of it shows how the model is called, which
             outputs are the scores, where the labels are and what the task is.
-        score: A torchmetric of predictions and targets; by default the one that ``step`` updates, else accuracy of
-            classes, label-ranking average precision of labels, the target's value at the highest output for soft
+        score: A torchmetric of predictions and targets. By default the one that ``step`` updates. Without one: accuracy
+            for classes, label-ranking average precision for labels, the target's value at the highest output for soft
             labels, R2 for a regression.
         num_examples: Number of examples that are recombined; by default 128, or 256 if encodings are reused and the
             fusion is cheap.
@@ -87,7 +87,7 @@ def explain(
         pairs: Whether to measure the share of each pair; by default with three and four modalities.
         budget: Largest number of rows: shares first, then explainers in order, with as many examples as it allows.
         chunk_size: Number of rows in a forward.
-        reuse: Whether to run what depends on one modality once for each distinct input.
+        reuse: Whether submodules that depend on one modality run only once for each distinct input.
         explainers: Methods that explain predictions, for example ``[DIME()]``.
         class_names: Names of the outputs, for pictures and tables: a list, or a dict, index -> name or name -> index.
         by_class: Whether total effects are also measured within each class of the labels.
@@ -96,18 +96,18 @@ def explain(
         pin: Indices of examples that are always explained.
         seed: Seed of all random draws.
         measures: Measures of other papers beside the shares: ``"shapley"``, ``"intershap"``, ``"mm_shap"``.
-        absence: Whether the scores without each modality are measured too, where the model accepts its absence.
+        absence: Whether the scores without each modality are measured too, if the model accepts its absence.
         positions: Number of positions of an example at which outputs of maps ``(B, C, H, W)`` and sequences
             ``(B, T, C)`` are read, a fixed sample in proportion to the labels.
-        region: Of which positions single predictions are explained: a class (index or name), a position
+        region: The positions for which single predictions are explained: a class (index or name), a position
             ``(12, 40)``, a box ``(slice(0, 9), slice(0, 9))``, or a function from the ``(H, W)`` labels of an example
             to a mask. By default the most frequent class of the example that is not the most frequent of all.
-        heads: Names of the heads that are measured, the first of which is the main one unless the model tells another;
-            by default all that ``step`` compares with labels, or that ``target`` names by a dict, head -> path.
-        draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
+        heads: Names of the heads that are measured. The first is the main head, unless the model shows another. By
+            default all that ``step`` compares with labels, or that ``target`` names by a dict, head -> path.
+        draws: Number of draws over which the outputs are averaged, for a model that samples in evaluation mode (dropout
             that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
-        progress: Whether a bar on standard error shows what is being done, and how far it is. By default it is shown in
-            a terminal or a notebook, after 2 seconds, and goes when all is done.
+        progress: Whether a bar on standard error shows the current work and its progress. By default it appears in a
+            terminal or a notebook after 2 seconds, and disappears at the end.
 
     Raises:
         ConfigurationError: The model or the batches cannot be measured as asked.
@@ -152,7 +152,7 @@ def explain(
 def _collect_and_report(
     session: Session, model: nn.Module, batches: Iterable[Any], step: StepFunction | None, *, progress: bool | None
 ) -> ShareReport:
-    """Measure and explain, and write the lines for the log; whether or not progress is shown, all else is the same."""
+    """Measure and explain, and write the lines for the log; showing progress changes nothing else."""
     try:
         with shown_progress("explain", wanted=progress) as watcher, watched_by(watcher):
             return _collected_and_reported(session, model, batches, step)
@@ -170,7 +170,7 @@ def _collected_and_reported(
 
 
 def _report(session: Session) -> ShareReport:
-    """Measure, explain and report: all heads by one method before the next begins, since they share rows."""
+    """Measure, explain and report: all heads by one method before the next method begins, since heads share rows."""
     sessions = {"": session, **session.heads}
     measured = {"": session.run()} | session.run_heads(partial(_failed, session))
     runs: dict[str, list[MethodRun]] = {name: [] for name in measured}
@@ -187,7 +187,7 @@ def _report(session: Session) -> ShareReport:
 
 
 def _explained(session: Session, head: str, explainer: Explainer, spent: int) -> MethodRun | None:
-    """Apply a method to a head; a further one that fails costs itself, with a note."""
+    """Apply a method to a head; a further head that fails is left out alone, with a note."""
     try:
         return (session.heads[head] if head else session).explain(explainer, spent)
     except Exception as error:
@@ -202,7 +202,7 @@ def _failed(session: Session, head: str, error: Exception) -> None:
 
 
 def _described(session: Session, model: nn.Module) -> dict[str, Any]:
-    """Return what is kept of the measurement beside its numbers."""
+    """Return the description of the measurement, without its numbers."""
     configuration = {
         "explain": session_arguments(session.config),
         "explainers": explainer_arguments(session.config),
@@ -267,7 +267,7 @@ def _collect(session: Session, model: nn.Module, batches: Iterable[Any], step: S
 
 
 def _require_batches(model: Any, batches: Any) -> None:
-    """Raise a ConfigurationError for a model that is no module, and for what is no loader and no list of batches."""
+    """Raise a ConfigurationError if the model is no module, or ``batches`` neither a loader nor a list of batches."""
     if not isinstance(model, nn.Module):
         raise ConfigurationError(
             f"model={in_short(model)}: give a torch.nn.Module; of a function, model=torch.nn.Identity() and "

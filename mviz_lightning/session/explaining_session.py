@@ -1,4 +1,4 @@
-"""A session that explains single examples: it prepares the methods, and keeps what they remember."""
+"""A session that explains single examples: it prepares the methods, and stores their memory."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class ExplainingSession(HeadedSession):
     _past: ExplainerState = field(default_factory=ExplainerState)
 
     def drawing(self, *, show_inputs: bool = True) -> DrawingContext:
-        """Return what pictures of the last explanations are drawn with.
+        """Return the context in which pictures of the last explanations are drawn.
 
         Args:
             show_inputs: Whether inputs may be shown.
@@ -58,7 +58,7 @@ class ExplainingSession(HeadedSession):
         return self._own is not None
 
     def explains(self, method: Explainer) -> bool:
-        """Tell whether a method is applied to this head: maps are drawn only of outputs with positions."""
+        """Return whether a method is applied to this head: maps need outputs with positions."""
         fits = self._ready_model().axes is not None or not method.needs_positions
         return fits and self.explainable and any(one is method for one in self.config.explainers)
 
@@ -87,7 +87,7 @@ class ExplainingSession(HeadedSession):
         return replace(explained, seconds=time.perf_counter() - started, head=head)
 
     def _selected_by(self, runner: Runner) -> Tensor | None:
-        """Return ``(K, C)`` outputs of this process's real examples, by which some are selected: those of regions."""
+        """Return ``(K, C)`` outputs of this process's real examples, to select some; with positions, of regions."""
         maps = runner.probe_context.maps
         if maps is None or self._own is None:
             return self._own
@@ -127,28 +127,28 @@ class ExplainingSession(HeadedSession):
         given = cut, shares.task, shares.design, list(collected.positions), scale, config.seed, masked, maps
         called = f"head {self.called}" if self.called else ProbeContext.called
         self._past, self.maps = self._past if collected.restored else ExplainerState(), maps
-        if shared is not None:  # the same examples, so that all heads ask for the same rows
+        if shared is not None:  # the same examples, so that all heads need the same rows
             self._past = replace(self._past, chosen=shared._past.chosen)
         return Runner(ProbeContext(*given, called), evaluator, self.ranks, tried.outputs, config.pin, self._past)
 
     @property
     def memory(self) -> Mapping[str, Any]:
-        """What methods remember, in plain types."""
+        """The memory of methods, in plain types."""
         return self._past.state()
 
     def load_memory(self, saved: Any) -> None:
-        """Take what methods remember of a further head; None where the checkpoint holds nothing."""
+        """Load the memory of methods for a further head; None where the checkpoint holds nothing."""
         self._past = ExplainerState() if saved is None else ExplainerState.of(saved)
 
     def state(self, limit: int) -> dict[str, Any]:
-        """Return the probe and what methods remember in plain types, for checkpoints.
+        """Return the probe and the memory of methods in plain types, for checkpoints.
 
         Args:
-            limit: Largest size in bytes up to which the examples are saved; beyond it their digest alone.
+            limit: Largest size in bytes of examples that are saved; of larger ones, only the digest is.
         """
         return super().state(limit) | self._past.state()
 
     def load(self, state: Mapping[str, Any] | Saved) -> None:
-        """Take the probe and what methods remember from a checkpoint."""
+        """Take the probe and the memory of methods from a checkpoint."""
         super().load(saved := Saved.of(state))
         self._past = ExplainerState.of(saved)

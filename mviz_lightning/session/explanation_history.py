@@ -11,7 +11,10 @@ from mviz_lightning.explainers.dime.result import Moment
 from mviz_lightning.sinks.records import of_head
 
 LARGEST = 4 * 2**20
-"""Most bytes of a method's explanations in a checkpoint: 225 runs with 4 examples of 49 patches and 20 words each."""
+"""Largest size of a method's explanations in a checkpoint, in bytes: 4 MiB.
+
+That is 225 runs with 4 examples of 49 patches and 20 words each.
+"""
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Entry:
     """The explanations of one explainer at one moment.
 
     Attributes:
-        explainer: Name of the explainer; of a further head, behind the head's name: ``noun/dime``.
+        explainer: Name of the explainer; for a further head, with the head's name in front: ``noun/dime``.
         phase: ``fit``, ``validate`` or ``test``; checkpoints keep it under the key ``stage``.
         epoch: Epoch of the training.
         step: Step at the x-axis of the loggers.
@@ -70,23 +73,23 @@ class TimedResult:
 
     @property
     def name(self) -> str:
-        """Name of the explainer, behind that of a further head."""
+        """Name of the explainer, with the name of a further head in front."""
         return of_head(self.head, self.explainer.name)
 
     @property
     def when(self) -> str:
-        """The moment in words."""
+        """The moment as text."""
         return f"epoch {self.epoch} (step {self.step})" if self.phase == "fit" else self.phase
 
 
 def _densest(places: Sequence[float]) -> int:
-    """Return the entry whose neighbours stand nearest together; never the first or the last."""
+    """Return the index of the entry whose neighbours are nearest together; never the first or the last."""
     return min(range(1, len(places) - 1), key=lambda inner: places[inner + 1] - places[inner - 1])
 
 
 @dataclass
 class ExplanationHistory:
-    """The explanations of a fit, oldest first; a long one has gaps, evenly, so that checkpoints stay small.
+    """The explanations of a fit, oldest first; a long history is thinned out evenly, so that checkpoints stay small.
 
     Attributes:
         entries: One for each run of an explainer with ``over_epochs``.
@@ -102,7 +105,7 @@ class ExplanationHistory:
             self._thin(found.name)
 
     def _thin(self, name: str) -> None:
-        """Leave out entries of a method while there are too many, where they stand nearest together."""
+        """Remove entries of a method while there are too many, where they are nearest together."""
         own = [entry for entry in self.entries if entry.explainer == name]
         while len(own) > 2 and sum(entry.size for entry in own) > LARGEST:
             left_out = own.pop(_densest([entry.step for entry in own]))

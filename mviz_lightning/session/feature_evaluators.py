@@ -13,7 +13,7 @@ from mviz_lightning.explainers import Explainer, ProbeContext
 from mviz_lightning.session.given_positions import WITHOUT
 
 TRIED = 4
-"""Number of rows on which the last linear layer is looked for."""
+"""Number of rows on which the last linear layer is searched."""
 
 LIKELIHOODS = (
     "the output is the likelihood of answers of several tokens, which have no one vector of features. Leave this "
@@ -24,7 +24,7 @@ LIKELIHOODS = (
 
 @dataclass
 class FeatureEvaluators:
-    """Makes, for each explainer, the evaluator of what it needs, and keeps it.
+    """Makes and keeps the evaluator that each explainer needs.
 
     Attributes:
         probe_context: The fixed examples and how their outputs are read.
@@ -71,7 +71,7 @@ class FeatureEvaluators:
         return replace(maps.lattice_evaluator(self.evaluator), rows=0)
 
     def outputs_of(self, explainer: Explainer, outputs: int) -> int:
-        """Return how many numbers an explainer gets of every row, features apart.
+        """Return how many numbers an explainer gets for every row, without features.
 
         Args:
             explainer: The method.
@@ -96,11 +96,11 @@ class FeatureEvaluators:
             found = replace(evaluator, predict=with_features(evaluator.predict, layer))
         else:
             found = maps.featured_evaluator(evaluator, layer)
-        # With its own search for what can be reused: the features are outputs too.
+        # It searches again for what can be reused: the features are outputs too.
         found = replace(found, rows=0, _plan=None, _planned_for=None)
         with isolated(evaluator.module, seed=evaluator.seed), evaluator.precision():
             plan = found.plan_for(probe)
-        # A layer inside of what is replayed would not be called.
+        # A layer inside a replayed submodule would not be called.
         hidden = plan is not None and any(layer.startswith(f"{name}.") for name in plan.modules)
         return replace(found, reuse=found.reuse and not hidden)
 

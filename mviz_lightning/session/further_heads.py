@@ -1,4 +1,4 @@
-"""The further heads of a model: which there are, what is measured of each, and what all share."""
+"""The further heads of a model: which there are, what is measured for each, and what all share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -26,11 +26,11 @@ from mviz_lightning.session.tried_model import TriedModel
 
 @dataclass(frozen=True)
 class FurtherHead:
-    """What is known of a further head before it is tried.
+    """A further head before it is tried.
 
     Attributes:
-        config: What is measured of it.
-        observed: What the user's own step told of it; None where a function returns it.
+        config: What is measured for it.
+        observed: What the user's own step showed about it; None where a function returns it.
     """
 
     config: SessionConfig
@@ -43,9 +43,9 @@ class FoundHeads:
 
     Attributes:
         main: Name of the main head; ``""`` where heads have no names.
-        further: Name of each further head that can be measured -> what is known of it.
-        lines: What the log says of the further heads, a part of a line each.
-        modalities: Names of the modalities that the main head depends on; none given means all.
+        further: Name of each further head that can be measured -> its description.
+        lines: Parts of the log line about all heads, one for each further head.
+        modalities: Names of the modalities that the main head depends on; empty means all.
     """
 
     main: str = ""
@@ -54,7 +54,7 @@ class FoundHeads:
     modalities: Sequence[str] = ()
 
     def line(self, main: str) -> str:
-        """Return the line of the log that lists all heads, the main one first; ``main`` is what is said of it."""
+        """Return the line of the log that lists all heads, the main one first; ``main`` is the text about it."""
         return "; ".join([f"main head {self.main}: {main}", *self.lines]) if self.lines else main
 
 
@@ -66,11 +66,11 @@ def heads_of_step(
     evaluator_of: Callable[[Predict], Evaluator],
     config: SessionConfig,
 ) -> FoundHeads:
-    """Return the heads that the user's own step shows; one that cannot be settled costs itself alone.
+    """Return the heads that the user's own step shows; one that cannot be settled is left out alone.
 
     Args:
         seen: The step and what it showed.
-        main: What it told of the main head.
+        main: What it showed about the main head.
         module: The user's model.
         trial: The first examples of the batch that the step was given.
         evaluator_of: Makes the evaluator that calls the model in one way.
@@ -109,7 +109,7 @@ def heads_of_function(predict: Predict, config: SessionConfig) -> FoundHeads:
 
 
 def heads_named(config: SessionConfig) -> list[str]:
-    """Return the heads that ``target=`` names, as far as ``heads=`` chooses them; none where it names none.
+    """Return the heads that ``target=`` names and ``heads=`` chooses; empty if ``target=`` names none.
 
     Raises:
         ConfigurationError: ``heads=`` names another one.
@@ -123,15 +123,15 @@ def heads_named(config: SessionConfig) -> list[str]:
 
 
 def picked(predict: Predict, name: str, config: SessionConfig) -> PickedOutput:
-    """Return a call that returns one head of what another one returns."""
+    """Return a call that returns one head from the result of another call."""
     return PickedOutput(predict, name, config.reserved)
 
 
 def joint_predict(models: Mapping[str, tuple[Predict, ObservedModel | None]]) -> JointPredict | None:
-    """Return a function that computes the outputs of all heads in one forward; None where nothing does.
+    """Return a function that computes the outputs of all heads in one forward; None if there is none.
 
     Args:
-        models: Head -> its own call, and what the step told of it.
+        models: Head -> its own call, and what the step showed about it.
     """
     ways = {name: observed.way for name, (_, observed) in models.items() if observed is not None}
     if len(ways) == len(models):
@@ -147,7 +147,7 @@ def joint_of_trial(evaluator: Evaluator, main: ObservedModel, heads: FoundHeads)
 
     Args:
         evaluator: Runs the model.
-        main: What the step told of the main head.
+        main: What the step showed about the main head.
         heads: The further heads.
     """
     further = {name: one.observed for name, one in (heads.further or {}).items() if one.observed is not None}
@@ -162,7 +162,7 @@ def joint_of_trial(evaluator: Evaluator, main: ObservedModel, heads: FoundHeads)
 
 
 def fitting(config: SessionConfig, outputs: int) -> SessionConfig:
-    """Return what is measured of a head without the explainers that cannot explain this number of outputs."""
+    """Return the configuration of a head without the explainers that cannot explain this number of outputs."""
 
     def fits(explainer: Explainer) -> bool:
         with suppress(ConfigurationError):
@@ -187,12 +187,12 @@ def at_path(probe: Probe, path: str) -> Probe:
 
 
 def labelling(target: str | None, named: str | None, tried: TriedModel) -> Callable[[Probe], Probe] | None:
-    """Return what gives examples their labels; None where their schema tells them already, or nothing does.
+    """Return a function that gives examples their labels; None if their schema already does, or nothing does.
 
     Args:
         target: Path of the labels of this head, if the user named it.
-        named: Path that the schema of the examples knows.
-        tried: The model, and what the user's own step told of this head.
+        named: Path of the labels in the schema of the examples.
+        tried: The model, and what the user's own step showed about this head.
     """
     observed, module = tried.observed, tried.evaluator.module
     if tried.positions is not None:

@@ -1,4 +1,4 @@
-"""Compare what the user said in arguments with what their own step shows: the arguments win, differences are said."""
+"""Compare the user's arguments with what their own step shows: arguments take precedence, differences are reported."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,9 +22,9 @@ from mviz_lightning.session.config import SessionConfig
 
 
 def warn_of_differences(seen: ObservedStep, trial: Probe, evaluator: Evaluator | None, config: SessionConfig) -> None:
-    """Warn where the user's arguments say something else than their step; arguments of the function below."""
+    """Warn if the user's arguments differ from their step; arguments of the function below."""
     differences = list[str]()
-    with suppress(Exception):  # a comparison that fails costs itself
+    with suppress(Exception):  # a comparison that fails costs only itself
         differences = differences_from_given(seen, trial, evaluator, config)
     for difference in differences:
         warn_user(difference)
@@ -33,13 +33,13 @@ def warn_of_differences(seen: ObservedStep, trial: Probe, evaluator: Evaluator |
 def differences_from_given(
     seen: ObservedStep, trial: Probe, evaluator: Evaluator | None, config: SessionConfig
 ) -> list[str]:
-    """Return in words where arguments say something else than the step: the scores, the target, or the task.
+    """Return texts about the differences between arguments and step: in the scores, the target, or the task.
 
     Args:
         seen: What the step showed.
         trial: The first examples of the batch that the step was given.
         evaluator: Calls the user's ``predict``; None if there is none.
-        config: What the user said.
+        config: The user's arguments.
     """
     heads = [] if seen.record is None else heads_of(seen.record)
     if seen.record is None or not heads:
@@ -51,7 +51,7 @@ def differences_from_given(
 
 
 def ignored_of(seen: ObservedStep | None, path: str | None) -> int:
-    """Return the target that the step's own loss leaves out, if it reads the labels at a path; else -100."""
+    """Return the target value that the step's own loss leaves out, if it reads the labels at a path; else -100."""
     record = None if seen is None else seen.record
     if record is None or path is None:
         return IGNORED
@@ -60,7 +60,7 @@ def ignored_of(seen: ObservedStep | None, path: str | None) -> int:
 
 
 def _other_target(heads: Sequence[ObservedHead], main: ObservedHead, record: StepRecord, target: str | None) -> str:
-    """Return in words that no loss uses the labels that the user named; ``""`` if one does, or nothing is known."""
+    """Return a text if no loss uses the labels that the user named; ``""`` if one does, or nothing is known."""
     named = 0 if target is None else record.tags_of([target])
     read = [head.label.tags for head in heads]
     if not named or 0 in read or any(tags & named for tags in read):
@@ -73,7 +73,7 @@ def _other_target(heads: Sequence[ObservedHead], main: ObservedHead, record: Ste
 
 
 def _other_task(head: ObservedHead, task: Task | None) -> str:
-    """Return in words that the task that the user named is not that of the loss; ``""`` if it is, or none is told."""
+    """Return a text if the task that the user named is not the loss's; ``""`` if it is, or the loss shows none."""
     if task is None or head.task in (None, task) or head.contrastive:
         return ""
     return (
@@ -83,13 +83,13 @@ def _other_task(head: ObservedHead, task: Task | None) -> str:
 
 
 def _other_scores(head: ObservedHead, trial: Probe, evaluator: Evaluator) -> str:
-    """Return in words how ``predict=`` differs from the scores; ``""`` if it does not, or cannot be compared."""
+    """Return a text on how ``predict=`` differs from the scores; ``""`` if it does not, or cannot be compared."""
     if head.rows is None or head.contrastive:
         return ""
     rows = min(trial.size, len(head.rows) if head.axes is None else OBSERVED_ROWS)
     own = (head.rows[:rows] if head.axes is None else head.rows).cpu().reshape(rows, -1)
     found = evaluator.plain(trial, Query.aligned(torch.arange(rows), len(trial.schema.names))).cpu()
-    if evaluator.noisy:  # the two have other noise
+    if evaluator.noisy:  # the two have different noise
         return ""
     if own.shape == found.shape and head.axes is not None:  # a row for each position
         own, found = (one.view(-1, head.axes.outputs(head.root.shape)) for one in (own, found))
@@ -97,7 +97,7 @@ def _other_scores(head: ObservedHead, trial: Probe, evaluator: Evaluator) -> str
 
 
 def _difference(own: Tensor, found: Tensor, head: ObservedHead) -> str:
-    """Return in words how scores differ beyond a shift over the classes; ``""`` if they do not."""
+    """Return a text on how scores differ beyond a shift over the classes; ``""`` if they do not."""
     if own.shape != found.shape:
         return (
             f"predict= returns {tuple(found.shape)} for {len(own)} examples, and your step gives {tuple(own.shape)} to "
@@ -116,14 +116,14 @@ def _difference(own: Tensor, found: Tensor, head: ObservedHead) -> str:
 
 
 def _likely(own: Tensor, found: Tensor) -> str:
-    """Return in words what outputs probably are if not the scores themselves; ``""`` if nothing fits."""
+    """Return a text on what outputs probably are if not the scores themselves; ``""`` if nothing fits."""
     name, made = ("softmax", own.double().softmax(1)) if own.shape[1] > 1 else ("sigmoid", own.double().sigmoid())
     correlation = _correlation(made, found)
     return f", correlation {correlation:.2f} with their {name}: probabilities?" if correlation > CLOSE else ""
 
 
 CLOSE = 0.99
-"""Smallest correlation of outputs with probabilities from which on they are called probabilities."""
+"""Smallest correlation with probabilities at which a warning suggests that outputs are probabilities."""
 
 
 def _correlation(left: Tensor, right: Tensor) -> float:

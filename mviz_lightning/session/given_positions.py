@@ -1,4 +1,4 @@
-"""Positions of outputs that no observed loss tells about: those of the labels that the user named."""
+"""Positions of outputs without an observed loss: those of the labels that the user named."""
 
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ WITHOUT = "the outputs have no positions, (B, C, H, W) or (B, T, C), that could 
 
 
 def label_shapes(trial: Probe, target: str | None) -> LabelShapes:
-    """Return the shapes that tell whether the outputs for some examples have positions.
+    """Return the shapes that show whether the outputs for some examples have positions.
 
     Args:
         trial: The examples.
@@ -42,7 +42,7 @@ def given_positions(call: ModelCall, trial: Probe, task: Task | None, ignored: i
         call: The call, with what it returned.
         trial: The examples, with the labels that the user named.
         task: The task that the user named.
-        ignored: Target of a position without a label, beside -100 and NaN.
+        ignored: Target value of a position without a label, in addition to -100 and NaN.
 
     Raises:
         ConfigurationError: The labels fit no task, or not the one that the user named.
@@ -58,7 +58,7 @@ def given_positions(call: ModelCall, trial: Probe, task: Task | None, ignored: i
 
 
 def require_positions(config: SessionConfig, positions: Positions | None, trial: Probe) -> None:
-    """Refuse maps, and a region, of outputs that have no positions, or not this region.
+    """Refuse maps, and a region, if outputs have no positions, or not this region.
 
     Args:
         config: What is measured.
@@ -66,7 +66,7 @@ def require_positions(config: SessionConfig, positions: Positions | None, trial:
         trial: The examples, with their labels.
 
     Raises:
-        ConfigurationError: The user asks for explanations of what there is not.
+        ConfigurationError: The user requests explanations of positions that do not exist.
     """
     _require_region(config, trial.by_position)
     maps = [one for one in config.explainers if one.needs_positions]
@@ -75,7 +75,7 @@ def require_positions(config: SessionConfig, positions: Positions | None, trial:
 
 
 def _require_region(config: SessionConfig, labels: PositionLabels | None) -> None:
-    """Refuse a region that no example has; of a position in a sequence, the first examples do not tell."""
+    """Refuse a region that no example has; not a position in a sequence, which the first examples do not show."""
     if config.region is None:
         return
     if labels is None:
@@ -94,7 +94,7 @@ def _leaf(module: nn.Module, batch: Any, schema: BatchSchema, path: str) -> Tens
 
 
 def described(positions: Positions, call: ModelCall) -> str:
-    """Return in words how outputs with positions are read."""
+    """Return a description of how outputs with positions are read."""
     sizes = ", ".join(map(str, positions.shape[1:]))
     classes = positions.axes.classes
     along = "" if classes is None else f", the {positions.outputs} outputs of a position along axis {classes}"

@@ -1,4 +1,4 @@
-"""How many examples are recombined, and with how many others each."""
+"""The number of recombined examples, and the size of their groups."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ CHEAP = 0.25
 FEWEST = 6
 """Smallest number of groups where a budget makes them smaller.
 
-Of 256 rows, 7 groups of 6 give intervals that cover 95 % and are 0.32 wide on either side, as means over the totals of
-models of two modalities with known shares (``tests/benchmarks/known_shares.py``); 2 of 11 give 1.16, 4 of 8 give 0.37.
-Groups of 4 cover 92 %.
+Measured on models of two modalities with known shares (``tests/benchmarks/known_shares.py``), means over their totals:
+with 256 rows, the intervals from 7 groups of 6 cover 95 % and reach 0.32 to either side. From 2 groups of 11 they reach
+1.16, from 4 groups of 8 they reach 0.37. Groups of 4 cover only 92 %.
 """
 
 
 def size_within(budget: int, rows: Callable[[int], int], usual: int, least: int) -> int:
-    """Return the size of groups of which a budget allows :data:`FEWEST`; the usual one where it allows two of that.
+    """Return the size of groups of which a budget allows :data:`FEWEST`; the usual size if it allows two of that.
 
     Args:
         budget: Number of rows.
-        rows: Size of a group -> number of rows that it takes.
+        rows: Takes the size of a group and returns the number of its rows.
         usual: The usual size.
         least: The smallest size.
     """
@@ -31,7 +31,7 @@ def size_within(budget: int, rows: Callable[[int], int], usual: int, least: int)
 
 @dataclass(frozen=True)
 class Grouping:
-    """How many examples are recombined, and with how many others each.
+    """The number of recombined examples, and the size of their groups.
 
     Attributes:
         examples: Number of examples in all groups together.

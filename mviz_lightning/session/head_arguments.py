@@ -13,7 +13,7 @@ Targets: TypeAlias = Mapping[str, str] | str
 """Path of the labels, or head -> path."""
 
 Tasks: TypeAlias = Mapping[str, Task] | Task
-"""What the outputs stand for, or head -> that."""
+"""What the outputs stand for, or head -> what its outputs stand for."""
 
 Scores: TypeAlias = Metric | Mapping[str, Metric]
 """The score, or head -> score."""
@@ -36,7 +36,7 @@ KEYS = frozenset({
 
 
 def split(**given: Any) -> dict[str, Any]:
-    """Return arguments of :class:`SessionConfig`: what is said of heads by name stands in ``by_head``."""
+    """Return arguments of :class:`SessionConfig`: those that are given for heads by name are in ``by_head``."""
     plain = {argument: plain_argument(value) for argument, value in given.items()}
     by_head = {argument: value for argument, value in plain.items() if _names_heads(argument, value)}
     single = {argument: None if argument in by_head else value for argument, value in plain.items()}
@@ -44,7 +44,7 @@ def split(**given: Any) -> dict[str, Any]:
 
 
 def _names_heads(argument: str, value: Any) -> bool:
-    """Tell whether an argument is a mapping from heads; class names may be one from or to the indices of classes."""
+    """Return whether an argument is a mapping from heads; class names may map from indices of classes, or to them."""
     if not isinstance(value, Mapping):
         return False
     return argument != "class_names" or not all(isinstance(one, str | int) for one in value.values())

@@ -27,7 +27,7 @@ from mviz_lightning.session.tried_model import TriedModel
 S = TypeVar("S", bound="HeadedSession")
 
 LEFT_OUT = "is not measured"
-"""What is said of a head that cannot be measured, before the reason."""
+"""Text about a head that cannot be measured, before the reason."""
 
 
 @dataclass
@@ -35,9 +35,9 @@ class HeadedSession(LabelledSession):
     """The fixed examples, measured at the main head, and a session for each further head.
 
     Attributes:
-        heads: Name of each further head -> its session, which follows this one's examples; empty in their own.
+        heads: Name of each further head -> its session, which uses this session's examples; empty in those sessions.
         name: Name of the head that this session measures; ``""`` where heads have no names.
-        main: The session of the main head, of that of a further one; None of the main one itself.
+        main: In the session of a further head, the session of the main head; else None.
     """
 
     heads: "dict[str, Any]" = field(default_factory=dict)
@@ -51,7 +51,7 @@ class HeadedSession(LabelledSession):
     def dry_run(
         self, module: nn.Module, precision: ContextFactory = nullcontext, step: StepFunction | None = None
     ) -> None:
-        """Try the model, and then each further head; one that fails costs itself alone.
+        """Try the model, and then each further head; a further head that fails is left out alone.
 
         Args:
             module: The user's model.
@@ -89,7 +89,7 @@ class HeadedSession(LabelledSession):
             module: The user's model.
             trial: A few examples.
             precision: Makes the context in which the trainer calls the model.
-            observed: What the user's own step told of the head; None where ``predict`` returns it.
+            observed: What the user's own step showed about the head; None where ``predict`` returns it.
 
         Raises:
             ConfigurationError: The head cannot be measured.
@@ -100,10 +100,10 @@ class HeadedSession(LabelledSession):
         self.config = self._dry_run.config
 
     def load_memory(self, saved: Any) -> None:
-        """Take what methods remember of a further head; None where the checkpoint holds nothing."""
+        """Load the memory of methods for a further head; None where the checkpoint holds nothing."""
 
     def _join(self) -> None:
-        """Let all heads share one forward from now on, as they are called now."""
+        """Let all heads share one forward from now on, with their present calls."""
         sessions = {self.name: self, **self.heads}
         models = {name: own_call(one._ready_model().evaluator.predict) for name, one in sessions.items()}
         observed = {name: one._ready_model().observed for name, one in sessions.items()}
@@ -119,17 +119,17 @@ class HeadedSession(LabelledSession):
 
     @property
     def called(self) -> str:
-        """Name of the head in pictures and tables; ``""`` where the model has one head alone."""
+        """Name of the head in pictures and tables; ``""`` if the model has only one head."""
         return self.name if self.heads or self.main is not None else ""
 
     @property
     def unread(self) -> Sequence[str]:
-        """Modalities that a further head does without by construction: an auxiliary head of another modality alone."""
+        """Modalities that a further head does not use by construction, as an auxiliary head for one modality alone."""
         observed = None if self.main is None or self._tried is None else self._tried.observed
         return () if observed is None else observed.unread
 
     def evaluate_by(self, evaluator: Evaluator) -> None:
-        """Evaluate the same model by another evaluator from now on."""
+        """Evaluate the same model with another evaluator from now on."""
         self._tried, self._runner = replace(self._ready_model(), evaluator=evaluator), None
 
     def _ready_model(self) -> TriedModel:
@@ -143,7 +143,7 @@ class HeadedSession(LabelledSession):
             self._joint.forget()
 
     def _take_examples(self) -> None:
-        """Take the fixed examples of the main head, with labels of one's own."""
+        """Take the fixed examples of the main head, with this head's own labels."""
         collected: Collected = self.main._ready()[0]
         before, self._followed = self._followed, collected
         if before is not None and _same_examples(before, collected) and self._collected is not None:
@@ -157,16 +157,16 @@ class HeadedSession(LabelledSession):
 
     @property
     def follows_all(self) -> bool:
-        """Whether a further head is measured on the examples of the main head, of which it left out none."""
+        """Whether a further head is measured on all examples of the main head: it left none out."""
         followed, own = self._followed, self._collected
         return self.main is not None and followed is not None and own is not None and _same_examples(followed, own)
 
     def _examples_changed(self) -> None:
-        """Read everything of the examples anew."""
+        """Drop everything that was computed from the examples."""
         self._shares, self._runner, self._checked_examples = None, None, False
 
     def fit_shapes(self) -> None:
-        """Evaluate examples in the shapes of their own batches where the main head's outputs ask for that."""
+        """Evaluate examples in the shapes of their own batches if the main head's outputs require it."""
         if self.main is None:
             super().fit_shapes()
 
@@ -183,7 +183,7 @@ class HeadedSession(LabelledSession):
             self._join()
 
     def sample_positions_anew(self) -> bool:
-        """Sample the positions of a further head; return whether its outputs are read in another way now."""
+        """Sample the positions of a further head; return whether its outputs are now read in another way."""
         before = self._ready_model().evaluator.reader
         self.sample_positions()
         return self._ready_model().evaluator.reader is not before
@@ -195,7 +195,7 @@ class HeadedSession(LabelledSession):
             head.share_among(ranks)
 
     def judge_by(self, *, judged: bool, kin: str | None = None) -> None:
-        """Measure what an alarm reads from now on, or no longer; see :meth:`Preparation.judge_by`."""
+        """Start or stop measuring what an alarm reads; see :meth:`Preparation.judge_by`."""
         super().judge_by(judged=judged, kin=kin)
         for head in self.heads.values():
             head.judge_by(judged=judged, kin=kin)
@@ -207,7 +207,7 @@ class HeadedSession(LabelledSession):
             head.watch_outputs(module, batch, first=first)
 
     def release(self) -> None:
-        """Leave nothing on the model."""
+        """Remove everything that was attached to the model."""
         super().release()
         for head in self.heads.values():
             head.release()
@@ -234,22 +234,22 @@ class HeadedSession(LabelledSession):
 
     @property
     def unmeasured_keys(self) -> list[str]:
-        """Names of values that may have none; a further head may fail alone."""
+        """Names of values that may be missing; a further head may fail alone."""
         of = {name: (*head.keys, *head.unmeasured_keys) for name, head in self.heads.items()}
         return [*super().unmeasured_keys, *(f"{name}/{key}" for name, keys in of.items() for key in keys)]
 
     def state(self, limit: int) -> dict[str, Any]:
-        """Return the examples in plain types, and what methods remember of further heads."""
+        """Return the examples in plain types, and the memory of methods for further heads."""
         heads = {name: head.memory for name, head in self.heads.items()} or self._saved_heads
         return super().state(limit) | ({"heads": heads} if heads else {})
 
     @property
     def memory(self) -> Mapping[str, Any]:
-        """What methods remember, in plain types."""
+        """The memory of methods, in plain types."""
         return {}
 
     def load(self, state: Mapping[str, Any] | Saved) -> None:
-        """Take the examples and what methods remember from a checkpoint."""
+        """Take the examples and the memory of methods from a checkpoint."""
         saved = Saved.of(state)
         super().load(saved)
         self._saved_heads = saved["heads"].read(dict[str, Any], {}) if saved.holds("heads") else {}

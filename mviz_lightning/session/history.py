@@ -23,11 +23,10 @@ class History(Displayed, Sequence[RunRecord]):
         modalities: Names, in declared order.
 
     Attributes:
-        score_references: Head -> what its scores are measured against, once an alarm has measured that; ``""`` is the
-            main head.
+        score_references: Head -> the reference for its scores, once an alarm has measured it; ``""`` is the main head.
         main_head: Name of the main head; ``""`` for a model with one head.
-        advice: How many examples narrower intervals than those of the last run need.
-        encoders: Modality -> names of the model's submodules that serve it alone; empty until an alarm asks for them.
+        advice: Advice on the number of examples for narrower intervals than those of the last run.
+        encoders: Modality -> names of the model's submodules that serve it alone; empty until an alarm needs them.
     """
 
     def __init__(self, modalities: Sequence[str]) -> None:
@@ -43,11 +42,11 @@ class History(Displayed, Sequence[RunRecord]):
 
     @property
     def score_reference(self) -> ScoreReference | None:
-        """What the scores of the main head are measured against; None until an alarm has measured it."""
+        """The reference for the scores of the main head; None until an alarm has measured it."""
         return self.score_references.get("")
 
     def measure_against(self, score_references: Mapping[str, ScoreReference]) -> None:
-        """Keep what the scores of each head are measured against from now on; nothing where the examples are others."""
+        """Keep the references for the scores of each head from now on; empty if the examples are others."""
         self.score_references = dict(score_references)
 
     @property
@@ -60,11 +59,11 @@ class History(Displayed, Sequence[RunRecord]):
         self.main_head = name
 
     def keep_encoders(self, encoders: Mapping[str, Sequence[str]]) -> None:
-        """Keep the encoders of the model that is trained; a training that resumes with an alarm needs them at once."""
+        """Keep the encoders of the model in training; a training that resumes during an alarm needs them at once."""
         self.encoders = {name: list(parts) for name, parts in encoders.items()}
 
     def advise(self, advice: str) -> None:
-        """Keep how many examples narrower intervals than those of the last run need; it ends the printed table."""
+        """Keep the advice on the number of examples for narrower intervals; it ends the printed table."""
         self.advice = advice
 
     def clear(self) -> None:
@@ -77,7 +76,7 @@ class History(Displayed, Sequence[RunRecord]):
         return [row for row in self._rows if row.phase == "fit" and row.values]
 
     def fitted_of(self, head: str) -> list[RunRecord]:
-        """The same of one head, with its values under their plain names; ``""`` is the main head."""
+        """Return the same runs for one head, with its values under their plain names; ``""`` is the main head."""
         return [found for found in (row.of_head(head) for row in self.fitted) if found.values]
 
     def __len__(self) -> int:

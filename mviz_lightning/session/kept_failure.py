@@ -9,7 +9,7 @@ from mviz_lightning.engine.processes import Ranks
 
 
 class KeptFailure:
-    """Keeps the last error of some blocks: they may fail on one process alone.
+    """Keeps the last error of some blocks, which may fail on one process alone.
 
     Attributes:
         error: The error; None if there was none.
@@ -31,7 +31,7 @@ class KeptFailure:
 
     @contextmanager
     def kept_of(self, batch: Any) -> Iterator[None]:
-        """Keep an error of the block, which reads a batch; one from inside names the batch."""
+        """Keep an error of the block, which reads a batch; an error that is raised inside names the batch."""
         with self.kept(), readable(batch):
             yield
 

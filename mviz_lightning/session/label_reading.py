@@ -1,4 +1,4 @@
-"""How labels are read: the task that they tell, and the one form in which all of the package takes them."""
+"""How labels are read: the task that they show, and the one form that the whole package uses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ FEW = 4
 
 @dataclass(frozen=True)
 class ReadLabels:
-    """The labels of some examples, as all of the package takes them.
+    """The labels of some examples, in the form that the whole package uses.
 
     Attributes:
         task: What the outputs stand for.
         target: ``(N, ...)`` labels in standard form; None without labels.
-        said: How they were read, in words, a line each.
+        said: Description of how they were read, a line each.
     """
 
     task: Task
@@ -37,10 +37,10 @@ class LabelReader:
     """Reads the labels of examples.
 
     Attributes:
-        given: The task that the user gave, or that the observed loss tells; None where it is guessed.
+        given: The task that the user gave, or that the observed loss shows; None where it is guessed.
         class_names: Names of the outputs; they also give the order of labels that are strings.
         scored: Whether the user gave a score.
-        ignored: Target of an example without a label, beside -100 and NaN.
+        ignored: Target value of an example without a label, in addition to -100 and NaN.
     """
 
     given: Task | None = None
@@ -49,7 +49,7 @@ class LabelReader:
     ignored: int = IGNORED
 
     def read(self, probe: Probe, outputs: int, *, everything: bool = True) -> ReadLabels:
-        """Return the labels of a probe, and the task that they tell.
+        """Return the labels of a probe, and the task that they show.
 
         Args:
             probe: The examples.
@@ -102,14 +102,14 @@ class LabelReader:
 
 
 def _unlabelled(target: Tensor | None) -> str:
-    """Return in words that no example has a label, although there are labels; ``""`` elsewhere."""
+    """Return a text if there are labels, but no example has one; ``""`` otherwise."""
     if target is None or bool(labelled(target).any()):
         return ""
     return f"no example has a label: all {len(target)} are -100 or NaN, so no scores are logged"
 
 
 def _parsed(strings: Sequence[str]) -> Tensor | None:
-    """Return the numbers that all strings hold; None where one holds none."""
+    """Return the numbers in all strings; None if a string is not a number."""
     try:
         return torch.tensor([float(one) for one in strings])
     except ValueError:

@@ -1,4 +1,4 @@
-"""A session whose labels and task are read: what is known of the fixed examples and the model beside the shares."""
+"""A session that reads labels and the task: facts about the fixed examples and the model besides the shares."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,16 +34,16 @@ TOO_FEW_KIN = (
     "without them only modalities named in UnimodalCollapse(expected=[...]) can be called collapsed. Give a leaf with "
     "more entries, or leave kin out"
 )
-"""What is said where all examples are kin of a few."""
+"""Line of the log if all examples belong to a few groups of kin."""
 
 RAGGED = (
     "the length of {path!r}, which has one label for each output, differs from batch to batch, so outputs and labels "
     "are read position by position"
 )
-"""What is said of outputs whose number differs."""
+"""Line of the log about outputs whose number differs from batch to batch."""
 
 MANY_MODALITIES = 5
-"""Number of modalities from which the EMAP gap reads high: by up to 0.15 with six at a correlation of 0.9."""
+"""Number of modalities from which the EMAP gap is too high: by up to 0.15 with six at a correlation of 0.9."""
 
 DEFAULT_SCORES: dict[Task, str] = {
     "multiclass": "accuracy",
@@ -51,12 +51,12 @@ DEFAULT_SCORES: dict[Task, str] = {
     "multilabel": "label-ranking average precision",
     "regression": "R²",
 }
-"""Task -> what its score is called where the user gave none."""
+"""Task -> name of its score where the user gave none."""
 
 
 @dataclass
 class LabelledSession(AnsweringSession):
-    """The fixed examples with their labels, and what alarms and tables read of them."""
+    """The fixed examples with their labels, and what alarms and tables read from them."""
 
     _shares: Shares | None = None
     _checked_examples: bool = False
@@ -65,7 +65,7 @@ class LabelledSession(AnsweringSession):
     _sampled_for: Tensor | None = None
 
     def sample_positions(self) -> None:
-        """Read outputs with positions at a fixed sample of them from now on; it is drawn anew for other examples."""
+        """Read outputs with positions at a fixed sample of positions from now on; other examples get another sample."""
         self._read_along_lengths()
         collected, tried = self._ready()
         if tried.axes is None or self._sampled_for is collected.probe.groups:
@@ -86,7 +86,7 @@ class LabelledSession(AnsweringSession):
         self._reading.take_positions(found.positions.task, RAGGED.format(path=found.positions.target.path))
 
     def _read(self) -> tuple[Probe, Shares, TriedModel]:
-        """Return the fixed examples with their labels and the task, which are read once, and the model."""
+        """Return the fixed examples with labels, the shares, and the model; labels and task are read once."""
         collected, tried = self._ready()
         if self._shares is None:
             config, probe = self.config, collected.probe
@@ -107,7 +107,7 @@ class LabelledSession(AnsweringSession):
         return collected.probe, self._shares, tried
 
     def _leave_out_broken_examples(self) -> None:
-        """Leave out, once, the examples whose own outputs are NaN or infinite; where most are, the model is broken."""
+        """Leave out, once, the examples whose own outputs are NaN or infinite; none if most are (a broken model)."""
         if self._checked_examples:
             return
         probe, shares, tried = self._read()
@@ -116,7 +116,7 @@ class LabelledSession(AnsweringSession):
         broken = broken_examples(probe, tried.evaluator, self.ranks, examples, shares.task)
         if 2 * len(broken) >= len(examples):
             return
-        if broken and len(examples) < len(everyone):  # one of these may take the place
+        if broken and len(examples) < len(everyone):  # a broken example may come from the others and replace one
             broken = broken_examples(probe, tried.evaluator, self.ranks, everyone, shares.task)
         self._checked_examples = True
         if broken:
@@ -134,7 +134,7 @@ class LabelledSession(AnsweringSession):
             self.remarks.say(left_out([collected.positions[example] for example in examples]))
 
     def _absence(self, values: Mapping[str, float], spent: int) -> AbsenceScores:
-        """Return what the absence of modalities costs; nothing where that is not asked for, or there are no labels.
+        """Return the cost of absent modalities; nothing if the user did not request it, or there are no labels.
 
         Args:
             values: The values of the run.
@@ -150,7 +150,7 @@ class LabelledSession(AnsweringSession):
         return AbsenceCost(*given).measure(values["score"], self.config.left(spent))
 
     def _embedding_values(self) -> dict[str, float]:
-        """Return the measures of the embeddings of scores of pairs; nothing of other outputs."""
+        """Return the measures of the embeddings behind scores of pairs; nothing for other outputs."""
         probe, _, tried = self._read()
         call = None if tried.observed is None else tried.observed.embeddings
         try:
@@ -161,7 +161,7 @@ class LabelledSession(AnsweringSession):
 
     @property
     def unmeasured_keys(self) -> list[str]:
-        """Names of values that may have none: of small subsets, and of absent modalities that the model refuses."""
+        """Names of values that may be missing: for small subsets, and for absent modalities that the model refuses."""
         names = self.config.modalities if self.config.absence else ()
         return [*self.subsets.unmeasured_keys, *map(score_without, names)]
 
@@ -172,14 +172,14 @@ class LabelledSession(AnsweringSession):
 
     @property
     def class_names(self) -> Sequence[str] | None:
-        """Names of the outputs: those that the user gave; of scores of pairs what they are."""
+        """Names of the outputs: those that the user gave; for scores of pairs, a description."""
         shares = self._read()[1]
         similarity = [f"similarity of {' and '.join(shares.modalities)}"] if isinstance(shares, PairShares) else None
         return self.config.class_names or similarity
 
     @property
     def score_name(self) -> str:
-        """What the score is called: the class of a metric, or the default of the task in words."""
+        """Name of the score: the class of a metric, or a description of the task's default."""
         probe, shares, _ = self._read()
         if isinstance(shares, PairShares):
             return "retrieval accuracy"
@@ -189,7 +189,7 @@ class LabelledSession(AnsweringSession):
         return "target at the highest output" if graded else DEFAULT_SCORES[shares.task]
 
     def score_reference(self) -> ScoreReference:
-        """Return what the score is measured against; all processes get the same."""
+        """Return the reference for the score; all processes get the same."""
         return self._agreed(lambda shares, probe, outputs: shares.score_reference(probe, outputs))
 
     def fit_proofs(self) -> Proofs:
@@ -205,7 +205,7 @@ class LabelledSession(AnsweringSession):
         return None if kin is None else kin_numbers(probe.leaves[kin])
 
     def _tell_of_few_kin(self, probe: Probe) -> None:
-        """Say, before an alarm is missed, that all examples are kin of a few."""
+        """Report, before an alarm is missed, that all examples belong to a few groups of kin."""
         numbers = self._kin(probe)
         families = FEWEST_KIN if numbers is None else len(torch.unique(numbers))
         if families < FEWEST_KIN:
@@ -227,7 +227,7 @@ class LabelledSession(AnsweringSession):
 
     @property
     def subsets(self) -> Subsets:
-        """The classes and subgroups that the user asked for, as far as they are known."""
+        """The classes and subgroups that the user requested, as far as they are known."""
         if not self.config.asks_for_subsets or self._tried is None:
             return Subsets([], [])
         if self._shares is None:

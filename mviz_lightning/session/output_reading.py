@@ -39,15 +39,15 @@ MADE: dict[Head, str] = {
 
 @dataclass
 class OutputReading:
-    """Turns probabilities back into logits, on all processes alike, and reports what is unusual about the outputs.
+    """Turns probabilities back into logits, on all processes alike, and reports unusual outputs.
 
     Attributes:
         labels: Reads the labels.
         remarks: Takes lines for the log and notes for the history.
-        last: How the model's forward ends if that makes probabilities: the result of :func:`last_operation`.
+        last: How the model's forward ends if it returns probabilities: the result of :func:`last_operation`.
         reading: How probabilities are read; None where the model returns logits or values.
-        made_by: The operation that, as the user's own step told, makes the probabilities that the model returns.
-        left_out: ``(C,)`` bool: the classes that some row masks, which no share counts; None if no row masks any.
+        made_by: The operation that makes the probabilities that the model returns, as the user's own step showed it.
+        left_out: ``(C,)`` bool: the classes that some row masks, which count in no share; None if no row masks any.
     """
 
     labels: LabelReader = field(default_factory=LabelReader)
@@ -60,16 +60,16 @@ class OutputReading:
     _observed: bool = False
 
     def expect(self, task: Task | None, class_names: Sequence[str] | None, *, scored: bool) -> None:
-        """Take what the user said of the outputs, once it is known of which head they are."""
+        """Take the user's arguments about the outputs, once it is known which head they belong to."""
         self.labels = replace(self.labels, given=task, class_names=class_names, scored=scored)
 
     def take(self, task: Task | None, made_by: Head | None, line: str, score: str = "") -> None:
-        """Take what the user's own step told of its outputs; what the user said themselves stays.
+        """Take what the user's own step showed about its outputs; arguments of the user take precedence.
 
         Args:
-            task: What the outputs stand for; None where the step does not tell.
+            task: What the outputs stand for; None where the step does not show it.
             made_by: The operation that makes the scores if they are probabilities.
-            line: The line of the log that told it.
+            line: The line of the log about this.
             score: Name of the step's own metric that is the score; ``""`` if none is.
         """
         given, scored = self.labels.given or task, self.labels.scored or bool(score)
@@ -80,11 +80,11 @@ class OutputReading:
             self.remarks.say(f"score: {score}, which your own step updates; score= sets another", noted=False)
 
     def ignore(self, target: int) -> None:
-        """Read this target as no label, beside -100 and NaN."""
+        """Read this target value as no label, in addition to -100 and NaN."""
         self.labels = replace(self.labels, ignored=target)
 
     def take_positions(self, task: Task | None, line: str) -> None:
-        """Take what the outputs of a position stand for; ``line`` says it in the log."""
+        """Take what the outputs of a position stand for; ``line`` is the line of the log about it."""
         self.labels = replace(self.labels, given=task)
         self.remarks.say(line, noted=False)
 
@@ -103,7 +103,7 @@ class OutputReading:
         self.last = last_operation(evaluator, trial) or self.made_by
 
     def read_labels(self, probe: Probe, outputs: int) -> ReadLabels:
-        """Return all labels and what the outputs stand for; how they were read is said in the log.
+        """Return all labels and what the outputs stand for; the log shows how they were read.
 
         Raises:
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.
@@ -123,7 +123,7 @@ class OutputReading:
             ranks: The processes that share the rows.
 
         Returns:
-            What is decomposed, and the evaluator that returns that from now on.
+            The quantity to decompose, and the evaluator that returns it from now on.
         """
         if not self._settled:
             readings = ranks.gather(head_of(outputs, task, self.last, untold=not self._observed))
@@ -135,7 +135,7 @@ class OutputReading:
 
     @property
     def head(self) -> Head | None:
-        """What turned logits into probabilities; None where the outputs are no such probabilities."""
+        """The operation that turned logits into probabilities; None where the outputs are no such probabilities."""
         return head_in(self.reading)
 
     def leave_out(self, outputs: Tensor, task: Task, ranks: Ranks) -> None:
@@ -164,7 +164,7 @@ class OutputReading:
             )
 
     def _require_common(self, some: Tensor, everywhere: Tensor, task: Task) -> None:
-        """Raise a RuntimeError where the rows have too few classes in common: one alone has no centred logit."""
+        """Raise a RuntimeError if the rows have too few classes in common: a single one has no centred logit."""
         least = 2 if task == "multiclass" else 1
         if bool((some & ~everywhere).any()) and int((~some).sum()) < least:
             raise RuntimeError(

@@ -1,4 +1,4 @@
-"""How many examples narrower intervals need, and what the intervals cannot know."""
+"""The number of examples that narrower intervals need, and what intervals cannot show."""
 
 import math
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from mviz_lightning.functional.contribution import bound_name
 
 WANTED = 0.05
-"""Half-width of an interval of a share up to which no more examples are advised."""
+"""Largest half-width of an interval of a share for which no more examples are advised."""
 
 RARE = 0.03
-"""Fraction of the examples whose effect an interval should know: what is rarer is said."""
+"""Largest fraction of all examples that a sample may miss without a line about it."""
 
 UNSEEN = 3
 """Mean number of examples of a kind at which a sample holds none of them in 5 % of all draws (``exp(-3)``)."""
@@ -20,13 +20,13 @@ LIMITED = "budget={budget} rows are enough for {examples} examples in {groups} g
 
 @dataclass(frozen=True)
 class Precision:
-    """How sure the shares of a run are.
+    """The precision of the shares of a run.
 
     Attributes:
         examples: Number of examples that were recombined, N.
-        group: Number of examples in a group, for which N is rounded up.
+        group: Number of examples in a group; N is rounded up to a multiple of it.
         available: Number of validation examples; None where there may be more than were kept.
-        budget: The rows that made the groups smaller; None where none did.
+        budget: The budget, if it made the groups smaller; else None.
         rows: Number of rows that a group takes.
     """
 
@@ -37,15 +37,15 @@ class Precision:
     rows: int = 0
 
     def advice(self, values: Mapping[str, float]) -> str:
-        """Return in words what would make the widest interval narrow; ``""`` where it is.
+        """Return advice on how to make the widest interval narrow; ``""`` if it is narrow.
 
-        A half-width h shrinks with the square root of the number of examples: ``N (h / 0.05)^2`` give 0.05.
+        A half-width h shrinks with the square root of the number of examples: ``N (h / 0.05)^2`` examples give 0.05.
 
         Args:
             values: Shares and their bounds, by name.
         """
         widths = {name: half_width(values, name) for name in values}
-        widths = {name: width for name, width in widths.items() if round(width, 2) > WANTED}  # as it is said
+        widths = {name: width for name, width in widths.items() if round(width, 2) > WANTED}  # rounded as in the text
         lines = [] if self.budget is None else [LIMITED.format(**vars(self), groups=self.examples // self.group)]
         if widths:
             name = max(widths, key=lambda name: widths[name])
@@ -66,7 +66,7 @@ class Precision:
         return f"{wanted}, but the validation set has {self.available:,} examples"
 
     def _rounded(self, count: float) -> int:
-        return math.ceil(count / self.group - 1e-9) * self.group  # 9,216 and a rounding are no further group
+        return math.ceil(count / self.group - 1e-9) * self.group  # 9,216 plus a rounding error needs no further group
 
 
 def half_width(values: Mapping[str, float], name: str) -> float:

@@ -85,11 +85,11 @@ class Preparation:
         self._sampler.reader.group_by(kin)
 
     def pop_notes(self) -> str:
-        """Return what a reader of the next row has to know; each note is returned once."""
+        """Return notes for a reader of the next row; each note is returned once."""
         return self.remarks.pop_notes()
 
     def pop_renewed(self) -> bool:
-        """Return, once, whether the examples are others than those of the checkpoint."""
+        """Return, once, whether the examples differ from those of the checkpoint."""
         renewed, self._renewed = self._renewed, False
         return renewed
 
@@ -110,7 +110,7 @@ class Preparation:
 
     @property
     def call(self) -> str:
-        """How the model is called, in words; ``""`` until a call worked."""
+        """Description of the call of the model; ``""`` until a call worked."""
         return self._dry_run.call
 
     @property
@@ -120,7 +120,7 @@ class Preparation:
 
     @property
     def reused(self) -> str:
-        """Submodules that run once for every distinct input, in words."""
+        """Submodules that run once for every distinct input, as text."""
         return "" if self._tried is None else self._tried.reused
 
     def measures(self, module: nn.Module) -> bool:
@@ -128,12 +128,12 @@ class Preparation:
         return self._tried is None or self._tried.evaluator.module is module
 
     def meet(self, module: nn.Module, precision: ContextFactory = nullcontext) -> None:
-        """Take from a model, before its first batch is read, which tokens of texts stand for other modalities."""
+        """Read from a model, before its first batch, which tokens of texts are placeholders of other modalities."""
         with self.failures_kept():
             self._sampler.reader.meet(module, precision)
 
     def begin(self) -> None:
-        """Begin a pass over the data; what an earlier pass left that was interrupted is dropped."""
+        """Begin a pass over the data; anything left by an interrupted pass is dropped."""
         self._failure.forget()
         self._sampler.begin()
 
@@ -172,10 +172,10 @@ class Preparation:
             self.remarks.say_all(collected.notes)
 
     def watch(self, module: nn.Module, step: str, batch: Any) -> None:
-        """Watch the next call of the user's own step, by name, which is about to get the batch that the trial is of."""
+        """Watch the next call of the user's own step, by name, which will get the batch of the first examples."""
         reader = self._sampler.reader
         if reader.pop_fresh() and reader.schema is not None and self._failure.error is None:
-            with suppress(Exception):  # then the step is replayed, and tells the reason
+            with suppress(Exception):  # then the step is replayed, which reports the reason
                 self._observer.watch(module, step, batch, reader.schema)
 
     def watch_outputs(self, module: nn.Module, batch: Any, *, first: bool = True) -> None:
@@ -188,7 +188,7 @@ class Preparation:
                 self._own_outputs.watch(module, call, batch, schema)
 
     def release(self) -> None:
-        """Leave nothing on the model: the step of the batch has ended."""
+        """Remove everything from the model: the step of the batch has ended."""
         self._observer.release()
         self._own_outputs.release()
 
@@ -213,7 +213,7 @@ class Preparation:
                 self._sampler.label_by(labelled, self.config.target or self._tried.path)
 
     def _labelled(self, tried: TriedModel) -> Callable[[Probe], Probe] | None:
-        """Return what gives examples their labels; None where a leaf that the user named for the whole model does."""
+        """Return a function that gives examples their labels; None if a leaf named for the whole model holds them."""
         return labelling(self.config.target, self._sampler.reader.target, tried)
 
     def share_start(self, module: nn.Module, precision: ContextFactory, step: StepFunction) -> None:
@@ -227,15 +227,15 @@ class Preparation:
             self.dry_run(module, precision, step)
 
     def check(self, *, complete: bool = True) -> None:
-        """Raise, on all processes, what failed on any so far.
+        """Raise, on all processes, an error that any of them met so far.
 
         Args:
             complete: Whether all processes must have done a dry run.
 
         Raises:
             ConfigurationError: The model or the batches cannot be used.
-            NoBatchError: No batch came to a dry run.
-            RuntimeError: The user's own step tells the processes different things.
+            NoBatchError: No batch reached a dry run.
+            RuntimeError: The user's own step shows the processes different things.
         """
         self.raise_failure()
         facts = self.ranks.gather(None if self._tried is None else self._tried.facts)
@@ -244,7 +244,7 @@ class Preparation:
         if set(facts) == {None}:
             self._sampler.reader.tally.require(self.ranks, final=False)
             self.remarks.say(self._sampler.reader.tally.waits, noted=False)
-        if len({one for one in facts if one is not None}) > 1:  # they would wait for one another for ever
+        if len({one for one in facts if one is not None}) > 1:  # the processes would wait for one another for ever
             raise RuntimeError(f"the step showed other outputs, tasks or labels on other processes: {facts}")
 
     def raise_failure(self) -> None:
@@ -252,7 +252,7 @@ class Preparation:
         self._failure.raise_on_all_ranks(self.ranks)
 
     def complete(self) -> None:
-        """Fix the examples, once, from what the pass showed; all processes get the same.
+        """Fix the examples, once, from the results of the pass; all processes get the same.
 
         Raises:
             ConfigurationError: There are too few examples, or something failed during the pass.
@@ -281,7 +281,7 @@ class Preparation:
             self._collected = replace(collected, probe=probe)
 
     def _label(self) -> None:
-        """Give the examples of a checkpoint the labels that the user's own step tells."""
+        """Give the examples of a checkpoint the labels that the user's own step computes."""
         collected, tried = self._ready()
         if (labelled := self._labelled(tried)) is not None and collected.probe.labels is None:
             self._collected = replace(collected, probe=labelled(collected.probe))
@@ -296,5 +296,5 @@ class Preparation:
         return self._sampler.saved.state() if self._collected is None else self._collected.state(limit)
 
     def load(self, state: Mapping[str, Any] | Saved) -> None:
-        """Take the probe of a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
+        """Take the probe of a checkpoint; it is used once a first batch shows where its leaves belong."""
         self._sampler.load(state)

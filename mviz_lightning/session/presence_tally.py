@@ -1,4 +1,4 @@
-"""How many examples have which modalities, counted over a pass, and the form in which they lack one."""
+"""Count the examples with each pattern of modalities over a pass, and keep the form in which modalities are absent."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ Pattern: TypeAlias = tuple[str, ...]
 """Names of the modalities that an example has, in declared order."""
 
 MORE_BATCHES = 4
-"""How many times as many batches of the sanity check a message proposes."""
+"""Factor on the number of batches of the sanity check that a message proposes."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ObservedBatch:
     """What a batch holds.
 
     Attributes:
-        leaves: Path -> leaf, of those that the batch has; empty before a batch had all modalities.
+        leaves: Path -> leaf, for the leaves that the batch has; empty before a batch had all modalities.
         present: ``(B, M)`` bool, True where an example has a modality.
     """
 
@@ -54,7 +54,7 @@ class PresenceCounts:
     Attributes:
         names: Names of the modalities.
         patterns: Modalities that an example has -> number of such examples.
-        gaps: Modality -> how whole batches lack it; absent where none does.
+        gaps: Modality -> how whole batches lack it; without an entry if none does.
         donors: Modality -> its leaves in an example that lacks it, in a batch that has them.
         incomplete: Positions of pinned examples that lack a modality.
     """
@@ -81,7 +81,7 @@ class PresenceCounts:
 
     @property
     def words(self) -> str:
-        """How many examples have each modality that some lack: ``612 of 1,000 examples have audio``; else ``""``."""
+        """How many examples have each modality that some lack, as text: ``612 of 1,000 examples have audio``."""
         rare = [name for name in self.names if self.having(name) < self.total]
         if not rare:
             return ""
@@ -116,7 +116,7 @@ class PresenceTally:
     _leaves: str = ""
 
     def see(self, batch: Any, gaps: Mapping[str, Sequence[Gap]]) -> None:
-        """Note what a whole batch lacks."""
+        """Note which modalities a whole batch lacks."""
         for name, found in gaps.items():
             self._gaps.setdefault(name, found)
         missing = {
@@ -128,7 +128,7 @@ class PresenceTally:
             self._leaves = describe_leaves(batch)
 
     def _may_be_wrong(self, name: str, gap: Gap) -> bool:
-        """Tell whether a key that is missing in every batch is a wrong path: nothing says that it may be missing."""
+        """Return whether a key that no batch has may be a wrong path: nothing declares that it may be missing."""
         present = self.modalities[name].present
         return gap.missing and present in (None, gap.path)
 
@@ -138,7 +138,7 @@ class PresenceTally:
         Args:
             observed: The batch.
             positions: Position of each example in the data set; None for one that was counted already.
-            pinned: Positions of the examples that are asked for.
+            pinned: Positions of the examples that the user requested.
         """
         names = list(self.modalities)
         for row, position in zip(observed.present.tolist(), positions, strict=True):
@@ -170,15 +170,15 @@ class PresenceTally:
         return PresenceCounts(list(self.modalities), patterns, gaps, first, incomplete)
 
     def require(self, ranks: Ranks, *, final: bool) -> None:
-        """Raise, on all processes alike, why nothing could be learned from the batches; not if further ones may do.
+        """Raise, on all processes alike, why nothing could be learned from the batches, unless later ones may help.
 
         Args:
             ranks: The processes, all of which must call this.
-            final: Whether no further batches follow before a result is due.
+            final: Whether a result is due before any further batch.
 
         Raises:
             ConfigurationError: A key is missing in all batches.
-            NoBatchError: No batch came, or none had all modalities, and they are the last.
+            NoBatchError: No batch came, or none had all modalities, and no further ones follow.
         """
         counts, told = self.counts(ranks), ranks.gather((self._batches, self._missing, self._leaves))
         seen = [one for one in told if one[0]]
@@ -191,7 +191,7 @@ class PresenceTally:
 
     @property
     def waits(self) -> str:
-        """One line for the log where batches came and none had all modalities; else ``""``."""
+        """One line for the log if batches came and none had all modalities; else ``""``."""
         if not self._batches:
             return ""
         return (
@@ -218,5 +218,5 @@ def _none_complete(counts: PresenceCounts) -> str:
 
 
 def with_counts(error: ConfigurationError, counts: PresenceCounts) -> ConfigurationError:
-    """Return an error about too few examples that also says how many lack a modality."""
+    """Return an error about too few examples that also gives the number of examples that lack a modality."""
     return type(error)(f"{error} {counts.line[:1].upper()}{counts.line[1:]}.") if counts.line else error

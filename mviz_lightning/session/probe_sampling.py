@@ -28,8 +28,10 @@ from mviz_lightning.session.sampling_notes import sampling_notes
 from mviz_lightning.session.saved_probe import Collected, SavedProbe
 
 REFERENCE_BYTES = 256 * 2**20
-"""Largest memory of the reference set, in bytes: 256 MiB. Of larger examples fewer are kept, but as many as the probe
-needs."""
+"""Largest memory of the reference set, in bytes: 256 MiB.
+
+If examples are larger, fewer are kept, but as many as the probe needs.
+"""
 
 CHANGED = "the validation set or its order changed since the checkpoint"
 DAMAGED = "the checkpoint does not tell which examples it was"
@@ -61,7 +63,7 @@ class ProbeSampler:
 
     @property
     def schema(self) -> BatchSchema | None:
-        """Where everything lies in a batch; None until the first that has all modalities."""
+        """Where everything is in a batch; None before the first batch that has all modalities."""
         return self.reader.schema
 
     def begin(self) -> None:
@@ -70,7 +72,7 @@ class ProbeSampler:
         self.reader.begin()
 
     def label_by(self, labelled: Callable[[Probe], Probe], path: str | None) -> None:
-        """Give the examples their labels by a function from now on: they are no leaf that the user named.
+        """Label the examples by a function from now on, since their labels are not a leaf that the user named.
 
         Args:
             labelled: Gives a probe its labels.
@@ -90,7 +92,7 @@ class ProbeSampler:
             return
         self.reader.tally.keep_donors(self.schema, observed, positions)
         labels = observed.leaves.get(self.schema.target or "")
-        self._label_names.update(strings_of(labels) or ())  # of all batches: a sample may lack a class
+        self._label_names.update(strings_of(labels) or ())  # from all batches: a sample may lack a class
         complete = zip(positions, observed.complete.tolist(), strict=True)
         usable = [position if whole else None for position, whole in complete]
         if any(observed.complete):
@@ -114,7 +116,7 @@ class ProbeSampler:
 
         Args:
             ranks: The processes.
-            fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain row's.
+            fusion_share: Work of a row with replayed encodings, as a fraction of a plain row's.
 
         Raises:
             NotMeasurableError: There are too few examples.
@@ -148,7 +150,7 @@ class ProbeSampler:
         return chosen, {place: row for found in ranks.gather(reservoir.rows(wanted)) for place, row in found.items()}
 
     def _once_each(self, sampled: list[int], rows: Mapping[int, Example]) -> list[int]:
-        """Return the positions without those of repeated examples, where enough for two groups are left."""
+        """Return the positions without those of repeated examples, if enough for two groups are left."""
         if self.schema is None:
             return sampled
         found = first_occurrences(self.schema, [rows[place] for place in sampled], self._label_leaves(self.schema))
@@ -159,14 +161,14 @@ class ProbeSampler:
         return chosen
 
     def _label_leaves(self, schema: BatchSchema) -> list[str]:
-        """Return the paths of the leaves that labels are made from; all of no modality where nothing tells."""
+        """Return the paths of the leaves that labels are made from; if unknown, of all outside the modalities."""
         path = schema.target or self._label_path
         return schema.unowned if path is None and self._labelled is not None else [] if path is None else [path]
 
     def _joined(self, rows: Sequence[Example], pool: int, fusion_share: float) -> tuple[Probe, str]:
         if self.schema is None:
             raise RuntimeError("no batch was collected.")
-        grouping = self._grouping(pool, fusion_share)  # fails where there are too few examples to join
+        grouping = self._grouping(pool, fusion_share)  # fails if there are too few examples to join
         # Pinned examples are not part of what is measured; a long one would pad all others.
         schema = told_by_examples(self.schema, rows[:pool])
         leaves = collate(schema, rows)
@@ -189,7 +191,7 @@ class ProbeSampler:
 
     def restore(self) -> Collected | None:
         """Return the examples of the checkpoint if they fit the batches; otherwise None."""
-        # What replaces absent modalities is only found in a whole pass over the data.
+        # Replacements for absent modalities are found only in a whole pass over the data.
         if self.schema is None or self.config.absence:
             return None
         whole = self.saved.usable(self.schema, self.config.pin)
@@ -200,18 +202,18 @@ class ProbeSampler:
         probe = replace(probe, label_names=whole.label_names)
         same = torch.equal(probe.groups, whole.groups)
         if self.config.target is None and probe.groups.shape == whole.groups.shape:
-            # They were drawn in proportion to labels that only the user's step tells, which has not run yet.
+            # They were drawn in proportion to labels that only the user's step computes, which has not run yet.
             probe, same = replace(probe, groups=whole.groups), True
         notes = [] if same else ["groups drawn anew: the configuration changed since the checkpoint"]
         digest = self.saved.drawn.fingerprint
         return Collected(probe, list(whole.positions), whole.pool, digest, restored=True, notes=notes)
 
     def without(self, collected: Collected, examples: Sequence[int], fusion_share: float) -> Collected | None:
-        """Return the fixed examples without some, in groups that are drawn anew; None where too few would be left.
+        """Return the fixed examples without some, in newly drawn groups; None if too few would be left.
 
         Args:
             collected: The fixed examples.
-            examples: Those that leave, as indices of the fixed ones.
+            examples: The examples to leave out, as indices of the fixed ones.
             fusion_share: As for :meth:`draw`.
         """
         probe, left = collected.probe, set(examples)
@@ -223,7 +225,7 @@ class ProbeSampler:
         return replace(collected.part(kept), probe=rest, pool=pool)
 
     def _grouped(self, probe: Probe, pool: int, grouping: Grouping) -> Probe:
-        """Deal the examples of the pool out into groups."""
+        """Draw the groups from the examples of the pool."""
         if self._labelled is not None and probe.labels is None:
             probe = self._labelled(probe)
         kinds = probe.kinds[:pool].tolist()
@@ -234,7 +236,7 @@ class ProbeSampler:
         return replace(probe, groups=groups)
 
     def _within(self, kinds: Sequence[int], grouping: Grouping) -> Grouping:
-        """Return groups small enough that two hold texts with equally many items.
+        """Return groups small enough that two can be filled, each with texts of equally many items.
 
         Raises:
             NotMeasurableError: There are too few such texts.
@@ -250,7 +252,7 @@ class ProbeSampler:
         return Grouping(grouping.examples, size)
 
     def _grouping(self, pool: int, fusion_share: float) -> Grouping:
-        """Return the groups for a pool of examples: larger ones where they are cheap, or were in the checkpoint.
+        """Return the groups for a pool of examples: larger ones if they are cheap, or were so in the checkpoint.
 
         Raises:
             NotMeasurableError: The pool is too small for two groups.
@@ -277,5 +279,5 @@ class ProbeSampler:
         return Grouping(grouping.examples, size)
 
     def load(self, state: Mapping[str, Any] | Saved) -> None:
-        """Take the probe of a checkpoint; it is used as soon as a first batch shows where its leaves belong."""
+        """Take the probe of a checkpoint; it is used once a first batch shows where its leaves belong."""
         self.saved = SavedProbe.of(state)

@@ -1,4 +1,4 @@
-"""Outputs ``(B, T)`` whose length differs from batch to batch: each is that of a position, mask or not."""
+"""Outputs ``(B, T)`` whose length differs from batch to batch: each output belongs to a position, mask or not."""
 
 from dataclasses import replace
 
@@ -20,13 +20,13 @@ EACH = PositionAxes(None)
 
 
 def read_along_lengths(tried: TriedModel, probe: Probe, target: str | None, task: Task | None) -> TriedModel | None:
-    """Return a model whose outputs are read position by position; None where they have one length or positions already.
+    """Return a model whose outputs are read by position; None if they have a single length, or positions already.
 
     Args:
         tried: The model, tried on a first batch.
         probe: Examples of all batches.
         target: Path of the labels that the user named.
-        task: What the outputs were taken for.
+        task: The task that was assumed for the outputs.
     """
     found = None if tried.positions is not None else _target(tried, probe, target)
     lengths = None if found is None else _lengths(probe, found.path)
@@ -49,7 +49,7 @@ def _target(tried: TriedModel, probe: Probe, target: str | None) -> ObservedTarg
 
 
 def _lengths(probe: Probe, path: str | None) -> list[int] | None:
-    """Return the length of each example's own labels; None where all have one."""
+    """Return the length of each example's own labels; None if all have the same."""
     bounds = probe.bounds.get(path or "")
     return bounds[:, 0].diff(dim=-1).flatten().tolist() if bounds is not None and bounds.shape[1] == 1 else None
 

@@ -1,4 +1,4 @@
-"""The outputs of all fixed examples as they are: of those that are not recombined, by one plain forward."""
+"""The outputs of all fixed examples as they are; those that are not recombined take one plain forward."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ def further_examples(probe: Probe, target: Tensor | None, pool: int, task: Task,
     Args:
         probe: The examples.
         target: ``(N, ...)`` their labels; None without labels.
-        pool: Number of examples, from the first on, that count; pinned ones do not.
+        pool: Number of examples, from the first on, that count; pinned ones come after them.
         task: What the outputs stand for.
         limit: Largest number of examples; None for no limit.
     """

@@ -1,4 +1,4 @@
-"""What there is to say about a session: lines for the log, and notes for the next row of the history."""
+"""Remarks about a session: lines for the log, and notes for the next row of the history."""
 
 import logging
 import warnings
@@ -11,16 +11,16 @@ from mviz_lightning.errors import LOG, MonitorWarning
 LOG.setLevel(logging.INFO)
 
 PREFIX = "MultimodalMonitor: "
-"""Start of every line of the log."""
+"""Prefix of every line of the log."""
 
 
 @dataclass
 class Remarks:
-    """Collects lines and notes until somebody takes them.
+    """Collects lines and notes until they are taken.
 
     Attributes:
-        head: Name of the head that they are about; ``""`` for the main head.
-        told: All lines so far, without their start.
+        head: Name of the head that the remarks are about; ``""`` for the main head.
+        told: All lines so far, without their prefix.
     """
 
     head: str = ""
@@ -30,7 +30,7 @@ class Remarks:
     _said: set[str] = field(default_factory=set)
 
     def about(self, head: str) -> "Remarks":
-        """Return remarks about a further head, which whoever takes these takes too."""
+        """Return remarks about a further head; they are taken together with these."""
         return Remarks(head, self.told, self._lines, self._notes, self._said)
 
     def _named(self, text: str) -> str:
@@ -46,7 +46,7 @@ class Remarks:
         Args:
             line: Text of the line, without a prefix.
             noted: Whether the line is a note for the history too.
-            once: What the line is about, where its numbers change and one line about it is enough.
+            once: Subject of the line, if its numbers change and one line about the subject is enough.
         """
         named = self._named(line)
         about = self._named(once) or named
@@ -64,7 +64,7 @@ class Remarks:
 
     @contextmanager
     def instead_of_warnings(self) -> Iterator[None]:
-        """Say what the block warns of: of a further head, which may well read one modality alone, a line is enough."""
+        """Turn warnings of the block into lines: a further head may read one modality alone, so a line is enough."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield
@@ -88,7 +88,7 @@ class Remarks:
 
 
 def write_log(lines: Iterable[str]) -> None:
-    """Write lines into the package's log, which goes to the console where no logging is configured."""
+    """Write lines to the package's log; it goes to the console if no logging is configured."""
     if not LOG.hasHandlers():
         LOG.addHandler(logging.StreamHandler())
     for line in lines:

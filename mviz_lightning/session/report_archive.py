@@ -1,4 +1,4 @@
-"""The files of a measurement outside a training: those of a run with one row, whose stage is ``explain``."""
+"""The files of a measurement outside a training: like those of a run with one row, whose stage is ``explain``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,16 +11,19 @@ from mviz_lightning.sinks import FileSink
 from mviz_lightning.sinks.records import RunRecord, of_head, of_heads
 
 STAGE = "explain"
-"""Stage of the row, of examples and of explanations. Saved again in one folder, a report counts once: the last one."""
+"""Stage of the row, of examples and of explanations.
+
+If a report is saved again in a folder, only the last one counts.
+"""
 
 COSTS = ("seconds", "rows")
-"""What all heads cost together."""
+"""Values that are summed over all heads."""
 
 
 def archive_report(report: ShareReport, folder: Path) -> None:
     """Write the numbers of a report, so that a page can show them and :func:`mviz_lightning.report.load` finds them.
 
-    The description of a training that lies in the folder stays.
+    A description of a training in the folder is kept.
 
     Args:
         report: The report with those of its further heads.

@@ -40,7 +40,7 @@ class RunArchive:
 
     @property
     def describes_training(self) -> bool:
-        """Whether a monitor's description lies in the folder."""
+        """Whether the folder holds the description of a training, written by a monitor."""
         configuration = _read(self.folder / DESCRIPTION).get("configuration")
         return isinstance(configuration, dict) and "monitor" in configuration
 
@@ -93,7 +93,7 @@ class RunArchive:
         }
 
     def _kept(self, name: str, example: int, drawing: DrawingContext) -> dict[str, Any]:
-        """Return what is kept of one modality of an example; where it cannot be viewed, the names of its segments."""
+        """Return what is kept of one modality of an example; if it cannot be viewed, the names of its segments."""
         modality_type, inputs = drawing.modality_types[name], drawing.show_inputs
         try:
             view = modality_type.view(example, inputs=inputs)
@@ -116,7 +116,7 @@ class RunArchive:
         self.archive.write()
 
     def describe(self, description: Mapping[str, Any], *, finished: bool) -> None:
-        """Write the description of the run; its start and what was observed before a resumption stay.
+        """Write the description of the run; its start, and what was observed before a resumption, are kept.
 
         Args:
             description: The description without its times.

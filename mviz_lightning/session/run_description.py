@@ -13,13 +13,13 @@ PACKAGES = {"torch": "torch", "lightning": "lightning", "numpy": "numpy", "mviz_
 """Name in ``run.json`` -> name of the installed package."""
 
 GROUPS = "recombined", "group_size"
-"""What is told of the recombined examples: their number, and that of a group."""
+"""Facts about the recombined examples: their number, and that of a group."""
 
 MOST_ENTRIES = 16
 """Largest number of entries of an argument that is written out."""
 
 APART = {"class_names", "modalities", "explainers", "by_head", "of_one_head", "predict"}
-"""Fields of the session's configuration that have a place of their own, or are not given by the user as they are."""
+"""Fields of the session's configuration that are described elsewhere, or differ from what the user gave."""
 
 
 def versions() -> dict[str, str | None]:
@@ -35,7 +35,7 @@ def _version(package: str) -> str | None:
 
 
 def described_run(session: Session, module: Any, heads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what was measured, of a training or outside one.
+    """Return the description of a measurement, in a training or outside one.
 
     Args:
         session: The fixed examples and what is measured on them.
@@ -54,7 +54,7 @@ def described_run(session: Session, module: Any, heads: Sequence[Mapping[str, An
 
 
 def described_model(module: Any) -> dict[str, Any]:
-    """Return class and number of parameters of a model; None of a lazy one that has not run yet."""
+    """Return class and number of parameters of a model; None for a lazy one that has not run yet."""
     try:
         count = sum(one.numel() for one in module.parameters())
     except ValueError:  # a lazy layer has no shape yet
@@ -77,7 +77,7 @@ def described_heads(session: Session) -> list[dict[str, Any]]:
 
 
 def _modalities(session: Session) -> list[dict[str, Any]]:
-    """Return the modalities in declared order; the kind is None as long as nothing was explained."""
+    """Return the modalities in declared order; the kind is None before anything is explained."""
     types = session.modality_types
     return [
         {
@@ -91,7 +91,7 @@ def _modalities(session: Session) -> list[dict[str, Any]]:
 
 
 def session_arguments(config: SessionConfig) -> dict[str, Any]:
-    """Return what is measured: arguments of the user's, those of single heads by the head's name."""
+    """Return the user's arguments; those of single heads by the head's name."""
     given = {one.name: shortened_list(getattr(config, one.name)) for one in fields(config) if one.name not in APART}
     by_head = {name: found for name, found in config.by_head.items() if found and name != "class_names"}
     return {**given, **by_head, **({} if config.predict is None else {"predict": config.predict})}
@@ -109,6 +109,6 @@ def arguments_of(one: Any) -> dict[str, Any]:
 
 
 def shortened_list(value: Any) -> Any:
-    """Return an argument; of a long list, such as a vocabulary, how long it is."""
+    """Return an argument; for a long list, such as a vocabulary, only its length."""
     long = isinstance(value, Sized) and not isinstance(value, str) and len(value) > MOST_ENTRIES
     return f"{len(value)} entries" if long else value

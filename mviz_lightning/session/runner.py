@@ -1,4 +1,4 @@
-"""Run explainers on the fixed examples, again and again, and keep what they remember of the training."""
+"""Run explainers on the fixed examples at every run, and keep their memory of the training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -98,7 +98,8 @@ class Runner:
 
         Args:
             explainer: The method.
-            own: ``(K, C)`` outputs of this process's share of the groups' examples, of which some are selected.
+            own: ``(K, C)`` outputs of this process's share of the groups' examples; they decide which examples are
+                selected.
             budget: Largest number of rows; None for no limit.
             moment: Epoch and step of the training.
 
@@ -112,7 +113,7 @@ class Runner:
         return MethodRun(explainer, result, self.rows - before, notes=notes)
 
     def on(self, probe: Probe) -> "Runner":
-        """Return a runner that remembers the same and evaluates the same examples in the shapes of this probe."""
+        """Return a runner with the same memory that evaluates the same examples in the shapes of this probe."""
         context, known = self.probe_context, self.probe_context.probe
         if known.own_shapes is probe.own_shapes:
             return self
@@ -175,7 +176,7 @@ class Runner:
     def _explained(
         self, explainer: Explainer, examples: Sequence[int], responses: Responses
     ) -> tuple[Result, Request, list[str]]:
-        """Explain and plan the second round; if that fails with what is remembered, as if it were the first run."""
+        """Explain and plan the second round; if that fails with the memory of earlier runs, repeat it without."""
         try:
             with self.ranks.raise_on_all_ranks():
                 result = explainer.explain(self.probe_context, examples, responses)
@@ -185,6 +186,6 @@ class Runner:
                 raise
             reason = describe_error(error)
         result, second, _ = self._explained(explainer, examples, replace(responses, memory={}, memories={}))
-        # A damaged checkpoint is remembered too.
+        # The memory may also come from a damaged checkpoint.
         note = f"{explainer.name} left out what was remembered of runs before, and failed on: {reason}"
         return result, second, [note]

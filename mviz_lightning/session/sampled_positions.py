@@ -1,4 +1,4 @@
-"""At which positions outputs are read, and the score over all of them."""
+"""The positions at which outputs are read, and the score over all positions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def places_of(probe: Probe, positions: int, seed: int) -> Tensor:
         seed: Seed of the sample.
 
     Returns:
-        ``(N, P)`` long. All examples of a group share them, or the slots by which they are found.
+        ``(N, P)`` long. All examples of a group share them, or the slots that they belong to.
     """
     found, generator = labels_by_position(probe), torch.Generator().manual_seed(seed)
     known = found.known()
@@ -53,7 +53,7 @@ def places_of(probe: Probe, positions: int, seed: int) -> Tensor:
 
 
 def _count(found: PositionLabels, known: Tensor, positions: int) -> int:
-    """Return the number of positions of an example: fewer than wanted only where each is then taken once."""
+    """Return the number of positions of an example: fewer than wanted only if each is then taken once."""
     if found.carrier is not None:
         return max(1, min(positions, int(known.sum(1).max())))
     return min(positions, known.shape[1]) if bool(known.all()) else positions
@@ -66,7 +66,7 @@ def _places(found: PositionLabels, known: Tensor, group: Tensor, count: int, gen
 
 
 def _sort_key(labels: Tensor) -> Tensor:
-    """Return ``(g, L)`` values by which labels are sorted: of several labels of a position, their weighted sum."""
+    """Return ``(g, L)`` values by which labels are sorted: for several labels of a position, their weighted sum."""
     if labels.dim() == 2:
         return labels
     flat = labels.flatten(2).double().nan_to_num()
@@ -108,13 +108,13 @@ class WholeScore:
 def score_of_all_positions(
     shares: PositionShares, probe: Probe, evaluator: Evaluator, axes: PositionAxes, groups: Tensor
 ) -> WholeScore:
-    """Score real examples at all their labelled positions; nothing whole is kept.
+    """Score real examples at all their labelled positions, without keeping all outputs.
 
     Args:
         shares: Which score it is.
         probe: The fixed examples.
         evaluator: Runs the model.
-        axes: Where positions and classes lie in its outputs.
+        axes: Where positions and classes are in its outputs.
         groups: ``(G, g)`` the examples.
     """
     found = labels_by_position(probe)
@@ -128,7 +128,7 @@ def score_of_all_positions(
 
 
 def _finite(outputs: Tensor, task: Task) -> Tensor:
-    """Return outputs as scores compare them; without a masked class they stay in their own type, which is quick."""
+    """Return outputs in the form that scores compare; without a masked class they keep their type, which is fast."""
     plain = outputs.dtype in (torch.float32, torch.float64) and bool((outputs > NEVER).all())
     return outputs if plain else comparable(outputs, task)
 

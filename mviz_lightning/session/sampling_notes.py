@@ -1,4 +1,4 @@
-"""What there is to say about a sample of validation examples."""
+"""Notes about a sample of validation examples."""
 
 from mviz_lightning.batch import Probe
 
@@ -14,13 +14,13 @@ FEWER = "num_examples={asked}: the validation set has {pool} examples, and {used
 
 
 def sampling_notes(probe: Probe, pool: int, sampled: int, asked: int | None) -> list[str]:
-    """Return a note for each way in which a sample is not what its size suggests.
+    """Return a note for each way in which a sample differs from what its size suggests.
 
     Args:
         probe: The examples, in groups.
         pool: Number of examples that may be recombined.
-        sampled: Number of examples that were sampled, with those that repeat others.
-        asked: ``num_examples`` of the user; None where they gave none.
+        sampled: Number of examples that were sampled, repeated ones included.
+        asked: ``num_examples`` as the user gave it; None where they gave none.
     """
     kinds, size = probe.kinds[:pool].tolist(), probe.groups.shape[1]
     rare, used = sum(kinds.count(kind) < size for kind in kinds), probe.groups.numel()

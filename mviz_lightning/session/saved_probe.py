@@ -1,4 +1,4 @@
-"""The fixed examples in a checkpoint: what is written of them, and what is read back."""
+"""The fixed examples in a checkpoint: how they are written, and how they are read back."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,12 +23,12 @@ class Collected:
     Attributes:
         probe: The examples and their groups.
         positions: Position of each example in the data set.
-        pool: Number of examples, from the first on, from which groups are drawn; pinned ones stand behind them.
+        pool: Number of examples, from the first on, from which groups are drawn; pinned ones come after them.
         digest: Fingerprint of the pool.
         restored: Whether the examples are those of the checkpoint.
         renewed: Whether a checkpoint was loaded and the examples are others.
-        notes: What a reader of the history has to know.
-        absent: The same examples with what replaces absent modalities; None where that is not asked for.
+        notes: Notes for a reader of the history.
+        absent: The same examples, with replacements for absent modalities; None where these are not requested.
         uncut: The examples with the answers in their texts, which a checkpoint keeps; None where nothing was cut off.
     """
 
@@ -79,7 +79,7 @@ def content_of(
     label_names: Sequence[str],
     bounds: Mapping[str, Tensor],
 ) -> str:
-    """Return a digest of all that a checkpoint holds of the examples; it shows whether they are those that were saved.
+    """Return a digest of all that a checkpoint holds of the examples; it shows whether they are the saved ones.
 
     Args:
         leaves: Path -> leaf of all examples.
@@ -95,7 +95,7 @@ def content_of(
 
 @dataclass(frozen=True)
 class Drawn:
-    """What every checkpoint holds of a probe.
+    """The part of a probe that every checkpoint holds.
 
     Attributes:
         fingerprint: Digest of the examples that groups are drawn from.
@@ -108,7 +108,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Whole:
-    """What a checkpoint also holds where the examples are small enough.
+    """The part of a probe that a checkpoint also holds if the examples are small enough.
 
     Attributes:
         leaves: Path -> leaf of all examples.
@@ -118,10 +118,10 @@ class Whole:
         label_names: All labels of the validation set, where they are strings.
         bounds: Path of a padded leaf -> ``(N, D, 2)`` where the examples' own entries are in it.
         own_shapes: Whether the examples were evaluated in their own shapes.
-        content: Digest of all above but the last. Where an older version wrote less, the examples are drawn anew.
+        content: Digest of all the above but the last. If an older version saved less, the examples are drawn again.
 
     Raises:
-        ValueError: The entries do not fit one another.
+        ValueError: The entries do not fit together.
     """
 
     leaves: dict[str, Any]
@@ -162,7 +162,7 @@ ENOUGH = 8
 
 @dataclass
 class RestoredExamples:
-    """Tells whether the loader still gives the examples of a checkpoint, which are measured in either case.
+    """Checks whether the loader still gives the examples of a checkpoint, which are measured in either case.
 
     Attributes:
         whole: The examples of the checkpoint; None where there are none to compare, and once enough were compared.
@@ -184,7 +184,7 @@ class RestoredExamples:
             positions: Position of each example in the data set; None for one that occurs twice.
 
         Returns:
-            What to say if some differ, once; ``""`` otherwise.
+            A line about differences, once; ``""`` otherwise.
         """
         whole, told = self.whole, ""
         if whole is not None:
@@ -198,8 +198,8 @@ class RestoredExamples:
 
 
 def _same_example(batch: Mapping[str, Any], row: int, saved: Mapping[str, Any], example: int) -> bool:
-    """Return whether two examples are equal in all leaves of one shape; a padded one may have another."""
-    with suppress(Exception):  # of leaves that cannot be compared nothing is said
+    """Return whether two examples are equal in all leaves of equal shape; a padded leaf may have another shape."""
+    with suppress(Exception):  # leaves that cannot be compared count as equal
         paths = batch.keys() & saved.keys()
         now = {path: kept_copy(batch[path], torch.tensor([row])) for path in paths}
         before = {path: take_examples(saved[path], torch.tensor([example])) for path in paths}
@@ -213,7 +213,7 @@ def _shape(leaf: Any) -> Any:
 
 
 LOST = Drawn("", 0)
-"""Stands for a checkpoint whose record of the probe is damaged."""
+"""Replaces a record of the probe that is damaged in the checkpoint."""
 
 WHOLE = [entry.name for entry in fields(Whole)]
 PARTS = [entry.name for entry in (*fields(Drawn), *fields(Whole))]
@@ -241,7 +241,7 @@ class SavedProbe:
         return cls(drawn, saved.read(Whole) if drawn is not LOST and saved.holds(*WHOLE) else None)
 
     def state(self) -> dict[str, Any]:
-        """Return plain types again, for a checkpoint that is written before any batch came."""
+        """Return plain types again, for a checkpoint that is written before the first batch."""
         return {} if self.drawn is None else vars(self.drawn) | ({} if self.whole is None else vars(self.whole))
 
     def usable(self, schema: BatchSchema, pin: Sequence[int]) -> Whole | None:
@@ -252,5 +252,5 @@ class SavedProbe:
 
     @property
     def group_size(self) -> int:
-        """Number of examples in a group; 0 where the checkpoint does not tell."""
+        """Number of examples in a group; 0 where the checkpoint does not hold it."""
         return 0 if self.drawn is None else self.drawn.group_size

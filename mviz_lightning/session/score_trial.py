@@ -1,4 +1,4 @@
-"""Try a given score before the first run: on labels of the first examples, as a model would predict that knows them."""
+"""Try a given score before the first run: on labels of the first examples, with perfect predictions of them."""
 
 import warnings
 from typing import Any
@@ -20,7 +20,7 @@ FEWEST = 2
 """Smallest number of labels on which a score is tried: R2 needs two."""
 
 SIZES: dict[Task, str] = {"multiclass": "num_classes", "multilabel": "num_labels"}
-"""Task -> the argument of its torchmetrics that is the number of outputs."""
+"""Task -> the argument of its torchmetrics that holds the number of outputs."""
 
 
 def try_score(score: Metric | None, read: ReadLabels, outputs: int, *, by_example: bool) -> None:
@@ -58,7 +58,7 @@ def _require_number(score: Metric, task: Task, answers: Tensor, known: Tensor) -
     predicted = answers.squeeze(-1) if answers.shape[1] == 1 else answers
     try:
         value = _value(fitted(score, task, answers, known), predicted, known)
-    except Exception as error:  # whatever a score of the user's own raises
+    except Exception as error:  # a score of the user's own may raise anything
         if raised_here(error):
             raise
         raise ConfigurationError(

@@ -40,7 +40,7 @@ class Measurement:
         seconds: Wall time.
         noise_floor: Share of variance below which a share may be rounding of the model's own number type.
         evidence: Name -> what an alarm reads beside the values, ``RunRecord.evidence``; empty without an alarm.
-        advice: How many examples narrower intervals need; ``""`` where they are narrow.
+        advice: Advice on the number of examples for narrower intervals; ``""`` if they are narrow.
         patterns: Scores by pattern of presence, with ``absence=True``.
     """
 
@@ -55,9 +55,9 @@ class Measurement:
 
 @dataclass
 class Session(ExplainingSession):
-    """The fixed examples of one validation set, and everything measured on them, again and again.
+    """The fixed examples of one validation set, and everything measured on them, run after run.
 
-    Once :meth:`complete` has fixed the examples, :meth:`run` and :meth:`explain` follow as often as wanted.
+    After :meth:`complete` has fixed the examples, :meth:`run` and :meth:`explain` may be called any number of times.
     """
 
     _trained_check: TrainedCheck = field(init=False)
@@ -105,7 +105,7 @@ class Session(ExplainingSession):
         return Measurement(found_values, rows, seconds, floor, evidence, advice, absence.patterns)
 
     def _outputs(self, groups: Tensor) -> tuple[Tensor, Tensor]:
-        """Return outputs of the rows of some groups, as shares take them, and ``(R, C)`` those of single predictions.
+        """Return outputs of the rows of some groups in the form of shares, and ``(R, C)`` those of single predictions.
 
         Raises:
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
@@ -134,13 +134,13 @@ class Session(ExplainingSession):
             try:
                 with head.remarks.instead_of_warnings():
                     found[name] = head.run()
-            except Exception as error:  # on all ranks or on none; it costs this head alone
+            except Exception as error:  # on all ranks or on none; only this head is left out
                 failed(name, error)
         self.forget_outputs()
         return found
 
     def _advice(self, probe: Probe, values: Mapping[str, float]) -> str:
-        """Return how many examples narrower intervals need, and say it once, of the main head."""
+        """Return advice on the number of examples for narrower intervals, and log it once, for the main head."""
         if self.main is not None:
             return ""
         size, budget = probe.groups.shape[1], self.config.limiting
@@ -150,7 +150,7 @@ class Session(ExplainingSession):
         return advice
 
     def _evidence(self, outputs: Tensor, groups: Tensor, own: Tensor, spent: int) -> tuple[dict[str, float], int]:
-        """Return what is read beside the values, and how many rows that took: without an alarm, facts alone.
+        """Return evidence besides the values, and the number of rows that it took; without an alarm, only facts.
 
         Args:
             outputs: Outputs of this process's share of the groups.
@@ -186,11 +186,11 @@ class Session(ExplainingSession):
         return values | {"score": score, "emap_score": score - values["emap_gap"]}
 
     def _within_subsets(self, outputs: Tensor, groups: int) -> dict[str, float]:
-        """Return the shares within classes and subgroups; none where the user asked for none.
+        """Return the shares within classes and subgroups; none if the user requested none.
 
         Args:
             outputs: ``(R, C)`` outputs of this process's rows.
-            groups: How many of its groups count.
+            groups: Number of this process's groups that count.
         """
         if not self.config.asks_for_subsets:
             return {}
@@ -203,11 +203,11 @@ class Session(ExplainingSession):
         return found.values(torch.cat(self.ranks.gather(effects)))
 
     def _agreement(self) -> Agreement | None:
-        """Compare with the user's own outputs; where they differ, follow a step that computes them in another way.
+        """Compare with the user's own outputs; if they differ, follow a step that computes them in another way.
 
         Raises:
             ConfigurationError: The outputs of a row depend on other rows.
-            WithheldError: They differ otherwise, and ``on_disagreement`` does not say to log all the same.
+            WithheldError: They differ for another reason, and ``on_disagreement`` is not ``"log"``.
         """
         probe, shares, tried = self._read()
         given = self._own_outputs, probe, shares.task, self.ranks, self._compared

@@ -35,7 +35,7 @@ class ShareReport(Displayed):
         noise_floor: Share of variance that rounding of the model's number type can cause; smaller shares are noise.
         results: Name of an explainer -> what it found.
         notes: What the budget left out, what failed, and other remarks.
-        advice: How many examples narrower intervals need; ``""`` where they are narrow.
+        advice: Advice on the number of examples for narrower intervals; ``""`` if they are narrow.
         patterns: Scores by pattern of presence, with ``absence=True``.
         heads: Name of each further head -> its report, on the same examples; empty for a model with one head.
     """
@@ -66,7 +66,7 @@ class ShareReport(Displayed):
 
     @property
     def findings(self) -> dict[str, Result]:
-        """Name of an explainer that looks at all examples at once -> what it found."""
+        """Name of an explainer that explains all examples at once -> its result."""
         return {name: result for name, result in self.results.items() if name not in self.explanations}
 
     def compared_with(
@@ -74,11 +74,11 @@ class ShareReport(Displayed):
     ) -> ShareComparison:
         """Return this report beside that of other examples, with the differences; prints as a table.
 
-        Measure the same model on training and validation examples: what it relies on in both, generalises.
+        Measure one model on training and validation examples: what it relies on in both reports generalises.
 
         Args:
             other: Report of the same model or another one with the same modalities.
-            names: What this report and the other were measured on.
+            names: Names of the examples that this report and the other were measured on.
 
         Raises:
             ConfigurationError: The reports have other modalities, or an argument is of another kind.
@@ -99,14 +99,14 @@ class ShareReport(Displayed):
         return [record for record in self._records() if isinstance(record, Picture)]
 
     def save(self, folder: str | Path) -> None:
-        """Write pictures, tables, sounds, numbers and their page: those files that a run of the monitor leaves too.
+        """Write pictures, tables, sounds, numbers and a page: the files that a run of the monitor writes too.
 
-        ``<method>/example_<position>.png``, ``<method>/examples.csv`` and so on; and, for
-        :func:`mviz_lightning.report.load`, ``history.jsonl`` with one row of the stage ``explain``, ``run.json``,
-        ``examples.jsonl`` and ``explanations.jsonl``. ``report.html`` shows them in a browser.
+        These are ``<method>/example_<position>.png``, ``<method>/examples.csv`` and so on. For
+        :func:`mviz_lightning.report.load` there are ``history.jsonl`` with one row of the stage ``explain``,
+        ``run.json``, ``examples.jsonl`` and ``explanations.jsonl``. ``report.html`` shows them in a browser.
 
         Args:
-            folder: Created where it is missing. Saved there again, a report replaces the one before.
+            folder: Created if it is missing. If a report is saved there again, it replaces the one before.
         """
         from mviz_lightning.report.page import write_page
         from mviz_lightning.session.report_archive import archive_report
@@ -146,7 +146,7 @@ class ShareReport(Displayed):
 
     @property
     def main_head(self) -> str:
-        """Name of the head that the report itself is of; ``""`` for a model with one head."""
+        """Name of the head that the report describes; ``""`` for a model with one head."""
         return "" if self._drawing is None else self._drawing.labels.head
 
     def _card(self) -> "Card":

@@ -20,7 +20,7 @@ from mviz_lightning.explainers import Fallback, ProbeContext, Request, Responses
 from mviz_lightning.functional.outputs import levelled
 
 STRAIGHT = "all second derivatives are 0: the network is piecewise linear (ReLU), or the two never meet"
-"""Why second derivatives tell nothing, in the words of pictures and tables."""
+"""Reason why second derivatives show nothing, for pictures and tables."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class SharedRows:
         return Responses([outputs[place] for place in own], given, derivatives, instead=instead)
 
     def _attempt(self, attempt: DerivativeRequest, outputs: Tensor, offset: int) -> Tensor | Fallback:
-        """Derive; if that fails, on all processes alike, evaluate the queries of the fallback."""
+        """Derive; if that fails (on all processes alike), evaluate the queries of the fallback."""
         with self.ranks.raise_on_all_ranks():
             derivative, place = attempt.chosen(outputs, offset)
         try:
@@ -73,13 +73,13 @@ class SharedRows:
         return Fallback(reason, [found[place, -self.outputs :] for place in places])
 
     def _independence(self, derivative: Derivative) -> str:
-        """Return that outputs do not depend on what they are derived by; ``""`` if they may, or nothing shows it."""
+        """Return a text if outputs do not depend on the derived modality; ``""`` if they may, or nothing shows it."""
         unread = cut_off_modalities(self.evaluator, self.probe_context.probe)
         names = [name for name in (derivative.modality, derivative.against) if name in unread]
         return f"{self.probe_context.called} does not depend on {enumerated(names)}" if names else ""
 
     def _evaluate(self, queries: Sequence[Query]) -> tuple[Tensor, list[Tensor]]:
-        """Return ``(R, F + C)`` of the distinct rows, and for each query the distinct rows that answer it."""
+        """Return ``(R, F + C)`` of the distinct rows, and for each query the numbers of its rows among them."""
         if not queries:
             return torch.empty(0, self.outputs), []
         distinct, places = join(queries)
@@ -110,7 +110,7 @@ class SharedRows:
         return everything
 
     def _shared(self, count: int) -> tuple[int, Tensor]:
-        """Return how many rows belong to this process, and which it evaluates: all processes equally many."""
+        """Return how many rows belong to this process, and those that it evaluates: equally many on all processes."""
         everything = torch.arange(count)
         return len(self.ranks.share(everything)), self.ranks.padded_share(everything)
 

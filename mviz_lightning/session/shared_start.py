@@ -1,4 +1,4 @@
-"""A process that got no batch takes part with the first examples of another one."""
+"""A process without a batch takes part with the first examples of another process."""
 
 import pickle
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ NO_BATCH = (
 
 
 class NoBatchError(RuntimeError):
-    """No batch came to be measured: a fact of the data, and no wrong configuration."""
+    """No batch could be measured: a fact about the data, and not a wrong configuration."""
 
 
 def start_of_another(own: Probe | None, ranks: Ranks, modalities: Mapping[str, Modality]) -> Probe | None:
@@ -50,7 +50,7 @@ def start_of_another(own: Probe | None, ranks: Ranks, modalities: Mapping[str, M
 
 
 def _packed(own: Probe | None) -> bytes | str:
-    """Return first examples as bytes, or why they have none: an error here must not keep the others waiting."""
+    """Return first examples as bytes, or an error text: an exception here would leave the other processes waiting."""
     if own is None:
         return b""
     schema: BatchSchema = replace(own.schema, modalities={})

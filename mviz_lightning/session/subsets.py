@@ -1,4 +1,4 @@
-"""Which classes and subgroups there are among the fixed examples, and the shares within them."""
+"""The classes and subgroups among the fixed examples, and the shares within them."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ class Subset:
 
     @cached_property
     def examples(self) -> Tensor:
-        """``(G, g)`` bool: the examples of which a position belongs to it; those of one are not independent."""
+        """``(G, g)`` bool: the examples with a position in it; the positions of one example are not independent."""
         groups, size = self.members.shape  # none of either before there are examples
         return self.members.view(groups, size // self.positions, self.positions).any(2)
 
@@ -51,7 +51,7 @@ class Subset:
 
     @cached_property
     def is_measured(self) -> bool:
-        """Whether there are enough of them, in two groups or more."""
+        """Whether there are enough of these examples, in two groups or more."""
         return self.count >= LEAST and int(self.examples.any(1).sum()) > 1
 
     def keys(self, names: Sequence[str]) -> list[str]:
@@ -70,7 +70,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class Subsets:
-    """The classes and subgroups that the user asked for; several labels of an example put it into several.
+    """The classes and subgroups that the user requested; an example with several labels is in several.
 
     Attributes:
         everything: All of them.
@@ -82,48 +82,48 @@ class Subsets:
 
     @classmethod
     def of(cls, config: SessionConfig, probe: Probe, task: Task, outputs: int, positions: int = 1) -> "Subsets":
-        """Return those of the fixed examples.
+        """Return the subsets of the fixed examples.
 
         Args:
             config: What is measured.
             probe: The fixed examples, with labels in standard form.
             task: What the outputs stand for.
             outputs: Number of outputs of one example, C.
-            positions: Number of positions of an example, each of which the groups and labels count as an example.
+            positions: Number of positions of an example; groups and labels count each position as an example.
         """
         found = [*_classes(config, probe, task, outputs), *_subgroups(config, probe, positions)]
         return cls([replace(one, positions=positions) for one in found], list(config.modalities))
 
     @classmethod
     def expected(cls, config: SessionConfig, task: Task, outputs: int) -> "Subsets":
-        """Return those that are known before there are examples: the classes, without members."""
+        """Return the subsets that are known before there are examples: the classes, without members."""
         classes = class_parts(config, task, outputs) if config.by_class and task != "regression" else []
         nobody = torch.zeros(0, 0, dtype=torch.bool)
         return cls([Subset("class", name, nobody) for name in classes], list(config.modalities))
 
     @property
     def keys(self) -> list[str]:
-        """Names of the values of those with enough examples."""
+        """Names of the values of subsets with enough examples."""
         return [key for subset in self.everything if subset.is_measured for key in subset.keys(self.names)]
 
     @property
     def unmeasured_keys(self) -> list[str]:
-        """Names of the values that the others would have."""
+        """Names of the values that the other subsets would have."""
         return [key for subset in self.everything if not subset.is_measured for key in subset.keys(self.names)]
 
     def values(self, effects: Tensor) -> dict[str, float]:
-        """Return the values of those with enough examples, by name; arguments as for :meth:`Subset.values`."""
+        """Return the values of subsets with enough examples, by name; arguments as for :meth:`Subset.values`."""
         measured = (subset for subset in self.everything if subset.is_measured)
         return {name: value for subset in measured for name, value in subset.values(effects, self.names).items()}
 
     @property
     def lines(self) -> list[str]:
-        """What there is to say of those with too few examples, a line for each kind."""
+        """Lines about subsets with too few examples, one for each kind."""
         return [line for kind in KINDS if (line := _left_out([one for one in self.everything if one.kind == kind]))]
 
 
 def check_subsets(config: SessionConfig, trial: Probe, task: Task) -> None:
-    """Check on a few examples, with their labels, that the classes and subgroups exist that the user asked for.
+    """Check on a few examples, with their labels, that the classes and subgroups exist that the user requested.
 
     Raises:
         ConfigurationError: There are no classes, or no such leaf, or its values name no groups.
@@ -185,7 +185,7 @@ def class_parts(config: SessionConfig, task: Task, outputs: int, label_names: Se
 
 
 def _strings(names: Sequence[str]) -> Sequence[str]:
-    """Return the strings of labels; none where they are read as the numbers that they hold."""
+    """Return the strings of labels; none if labels are read as the numbers in the strings."""
     return () if all(name.lstrip("+-").replace(".", "", 1).isdecimal() for name in names) else names
 
 
@@ -206,7 +206,7 @@ def _natural(value: str) -> tuple[bool, int, str]:
 
 
 def _left_out(subsets: Sequence[Subset]) -> str:
-    """Say which subsets of a kind have too few recombined examples; ``""`` where all have enough."""
+    """Return a line about subsets of a kind with too few recombined examples; ``""`` if all have enough."""
     few = [subset for subset in subsets if not subset.is_measured]
     if not few:
         return ""
@@ -222,7 +222,7 @@ def _left_out(subsets: Sequence[Subset]) -> str:
 def _advice(few: Sequence[Subset]) -> str:
     """Return the next step for subsets with too few of the recombined examples."""
     counts = [subset.count for subset in few if subset.count]
-    if few[0].kind == "subgroup" and counts and max(counts) == 1:  # a number of each example
+    if few[0].kind == "subgroup" and counts and max(counts) == 1:  # the leaf numbers the examples
         return "; give a leaf with fewer different values"
     groups, size = few[0].examples.shape
     wanted = size * math.ceil(groups * LEAST / min(counts or [1]))

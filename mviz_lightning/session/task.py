@@ -1,4 +1,4 @@
-"""The task: whether outputs are classes, labels or values; guessed from the labels where the user does not say."""
+"""The task: whether outputs are classes, labels or values; guessed from the labels if the user does not give it."""
 
 import math
 
@@ -22,19 +22,23 @@ SCORES = {
     "graded": "the target's value at the highest output, a mean over examples (VQA accuracy)",
     "sides": "the target's value on the side of 0.5 that the output chooses, a mean over examples",
 }
-"""Default scores that are no accuracy of hard labels, in words."""
+"""Descriptions of the default scores other than accuracy of hard labels."""
 
 
 def resolve_task(task: Task | None, outputs: int, target: Tensor | None) -> Task:
-    """Return the task; guess it from the outputs and the labels where it is not given, and check that they agree.
+    """Return the task; if it is not given, guess it from the outputs and the labels; check that all agree.
 
-    Several outputs with targets of the same shape are classes if every row sums to 1 (one-hot, smoothed or soft labels
-    of ``cross_entropy``), labels if all targets lie between 0 and 1 (soft ones too, such as VQA's share of people who
-    agree), and values otherwise. Whole numbers, one an example, are classes. A target of -100 is no label. With
-    ``task="multiclass"`` soft labels may sum to anything.
+    Several outputs with targets of the same shape are guessed as follows:
+
+    - classes if every row sums to 1: one-hot, smoothed or soft labels of ``cross_entropy``;
+    - labels if all targets lie between 0 and 1, soft ones too, such as VQA's share of people who agree;
+    - values otherwise.
+
+    One whole number per example is a class. A target of -100 is no label. With ``task="multiclass"`` soft labels may
+    sum to anything.
 
     Args:
-        task: Task that the user gave, or that the observed loss tells; None to guess it.
+        task: Task that the user gave, or that the observed loss shows; None to guess it.
         outputs: Number of outputs of one example, C.
         target: ``(N, ...)`` labels; None without labels.
 
@@ -69,13 +73,13 @@ def _guess(outputs: int, target: Tensor | None) -> Task:
 
 
 def told(task: Task, outputs: int, target: Tensor | None) -> str:
-    """Return in words what a task was guessed from."""
+    """Return a text on what a task was guessed from."""
     count = f"{outputs} outputs" if outputs > 1 else "one output"
     return f"task={task!r} is guessed from {count} and {_kind(target, task)}; if that is wrong, pass task="
 
 
 def changes(task: Task, outputs: int, target: Tensor | None) -> str:
-    """Return in words how labels are read, where that is not as they stand in the batch; ``""`` elsewhere."""
+    """Return a text on how labels are read, if they are not read as they are in the batch; ``""`` otherwise."""
     if target is None or task == "regression":
         return ""
     known = target[labelled(target)]
@@ -86,7 +90,7 @@ def changes(task: Task, outputs: int, target: Tensor | None) -> str:
 
 
 def default_scoring(task: Task, target: Tensor | None) -> str:
-    """Return in words the default score of labels in standard form; ``""`` for accuracy of hard classes and for R2."""
+    """Return a text on the default score of labels in standard form; ``""`` for accuracy of hard classes and for R2."""
     if target is None or task == "regression" or not bool(labelled(target).any()):
         return ""
     if graded(target, task):
@@ -95,7 +99,7 @@ def default_scoring(task: Task, target: Tensor | None) -> str:
 
 
 def _kind(target: Tensor | None, task: Task) -> str:
-    """Return in words what the labels are."""
+    """Return a description of the labels."""
     if target is None:
         return "no labels"
     known = target[labelled(target, task)]
@@ -112,7 +116,7 @@ def _kind(target: Tensor | None, task: Task) -> str:
 
 
 def _require_fit(task: Task, outputs: int, target: Tensor) -> None:
-    """Raise a ConfigurationError where the labels, of all examples that have one, do not fit the task."""
+    """Raise a ConfigurationError if the labels, of all examples that have one, do not fit the task."""
     values = math.prod(target.shape[1:])
     shape = f"{tuple(target.shape[1:])}" if target.dim() > 1 else "one value"
     expected = 1 if task in ("multiclass", "binary") else outputs

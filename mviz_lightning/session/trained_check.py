@@ -1,6 +1,6 @@
 """The checks of the dry run, repeated on the drawn examples once the model is trained.
 
-Before the training, weights that are 0 hide what the outputs depend on, and the first batch shows few of the examples.
+Before the training, weights that are 0 hide dependencies of the outputs, and the first batch shows few examples.
 """
 
 from dataclasses import dataclass, field, replace
@@ -24,8 +24,8 @@ class TrainedCheck:
     """Checks the model at the first run, and at the first run after it with other outputs.
 
     Attributes:
-        named: Modalities and leaves that were warned of; each is named once.
-        unmasked: Leaves that are in no segment and change the outputs; more may show.
+        named: Modalities and leaves that warnings named; each is named once.
+        unmasked: Leaves that are in no segment and change the outputs; more may be found.
         remarks: Takes a line about the noise of a model that samples.
     """
 

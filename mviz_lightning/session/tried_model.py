@@ -20,9 +20,9 @@ class TriedModel:
         evaluator: Evaluates the model on rows.
         call: How the model is called.
         outputs: Number of outputs of one example, C.
-        reused: Submodules that run once for every distinct input, in words.
-        fusion_share: Work that is left for each row where encodings are reused, as a fraction of a plain row's work.
-        observed: What the user's own step told; None where nothing was observed.
+        reused: Submodules that run once for every distinct input, as text.
+        fusion_share: Work of a row with replayed encodings, as a fraction of a plain row's work.
+        observed: What the user's own step showed; None where nothing was observed.
         read: The call in the user's own step whose logits answers are compared with; None where there is none.
         positions: Where the outputs have positions, with their labels; None where an example has one row of scores.
     """
@@ -38,7 +38,7 @@ class TriedModel:
 
     @property
     def path(self) -> str | None:
-        """Path of the leaf that the labels are made from, if the user's own step tells one."""
+        """Path of the leaf that the labels are made from, if the user's own step shows one."""
         return None if self.observed is None else self.observed.path
 
     @property
@@ -48,19 +48,19 @@ class TriedModel:
 
     @property
     def line(self) -> str:
-        """What the user's own step told of the call, for the log; ``""`` where nothing was observed."""
+        """What the user's own step showed about the call, for the log; ``""`` where nothing was observed."""
         if self.read is not None:
             return f"{self.read.reading.reader.language.call}, up to the answers"
         return "" if self.observed is None else self.observed.line
 
     @property
     def axes(self) -> PositionAxes | None:
-        """Where positions and classes lie in the outputs; None where an example has one row of scores."""
+        """Where positions and classes are in the outputs; None where an example has one row of scores."""
         return None if self.positions is None else self.positions.axes
 
     @property
     def facts(self) -> tuple[int, Task | None, bool]:
-        """Number of outputs, and the task and whether there are labels as the user's own step tells them."""
+        """Number of outputs; the task, and whether there are labels, as the user's own step shows them."""
         observed = self.observed
         if observed is None:
             return self.outputs, None, False

@@ -1,4 +1,4 @@
-"""Leaves of a modality that no segment covers although they change the outputs: maps leave their effect out."""
+"""Leaves of a modality that no segment covers although they change the outputs: maps do not show their effect."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ from mviz_lightning.session.remarks import Remarks
 
 @dataclass
 class UnmaskedLeaves:
-    """Collects, over the checks of a session, which leaves are never masked although they matter.
+    """Collects, over the checks of a session, the leaves that are never masked although they change the outputs.
 
     Attributes:
         candidates: Modality -> its leaves that no segment covers; empty where nothing is explained.
-        found: Modality -> those of them that changed the outputs.
+        found: Modality -> the candidates that changed the outputs.
     """
 
     candidates: dict[str, list[str]] = field(default_factory=dict)

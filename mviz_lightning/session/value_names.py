@@ -10,7 +10,7 @@ def value_names(config: SessionConfig, tried: TriedModel | None) -> list[str]:
 
     Args:
         config: What is measured.
-        tried: The model that passed the dry run; None before it did.
+        tried: The model that passed the dry run; None before it passed.
     """
     observed = None if tried is None else tried.observed
     if tried is not None and tried.evaluator.all_pairs is not None and config.target is None:

@@ -2,7 +2,7 @@
 
 import re
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, Protocol, TypeGuard
@@ -10,11 +10,26 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 
 from mviz_lightning.errors import describe_error
-from mviz_lightning.sinks.records import Alert, Dashboard, Pixels, Record, RunRecord, Sound, Table
+from mviz_lightning.sinks.records import (
+    Alert,
+    Dashboard,
+    FileRecord,
+    MarkdownText,
+    Picture,
+    Pixels,
+    Record,
+    RunRecord,
+    Sound,
+    Table,
+)
 
 
 class Sink(Protocol):
     """Writes records to one destination. Keys include the monitor's prefix, for example ``mviz/shares``."""
+
+    @property
+    def takes(self) -> tuple[type, ...]:
+        """The kinds of records that the destination takes; it is given no others."""
 
     def open(self, dashboard: Dashboard) -> None:
         """Arrange the scalars in charts; called once, before the first record."""
@@ -33,6 +48,9 @@ class Sink(Protocol):
 
     def row(self, row: RunRecord) -> None:
         """Write the scalars of one run; sinks of loggers do nothing, since the trainer logs the scalars."""
+
+    def close(self) -> None:
+        """Leave the destination as it was found; called when a run of the trainer is over, opened or not."""
 
 
 class SinkError(RuntimeError):
@@ -62,6 +80,64 @@ class Refusals:
         if self._found:
             keys, first = ", ".join(key for key, _ in self._found), self._found[0][1]
             raise SinkError(f"{keys} not written: {describe_error(first)}") from first
+
+
+METHODS: Mapping[type, str] = {
+    Picture: "picture",
+    Table: "table",
+    MarkdownText: "text",
+    Alert: "alert",
+    Sound: "sound",
+    FileRecord: "file",
+}
+"""Kind of record -> name of the method of a :class:`LoggerSink` that writes it."""
+
+
+class LoggerSink:
+    """Base of a logger's sink: a subclass has one method for each kind of record that the logger takes.
+
+    The methods are ``picture``, ``table``, ``text``, ``alert``, ``sound`` and ``file``. Each gets the key with the
+    logger's own prefix, the record and the step. What it raises costs this record alone. A kind without a method is not
+    written; one line of the log names it.
+
+    Args:
+        logger: The logger. It is not used before :meth:`open`.
+
+    Attributes:
+        logger: The logger.
+        ended: The last alarms, for loggers that show the latest text of a key.
+    """
+
+    def __init__(self, logger: Any) -> None:
+        self.logger, self.ended = logger, EndedAlarms()
+
+    @property
+    def takes(self) -> tuple[type, ...]:
+        """The kinds of records that have a method."""
+        return tuple(kind for kind, name in METHODS.items() if hasattr(self, name))
+
+    def open(self, dashboard: Dashboard) -> None:
+        """Do nothing; a subclass may arrange the scalars in charts."""
+
+    def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
+        """Write every record whose kind the logger takes.
+
+        Raises:
+            SinkError: Some records could not be written; the others are written.
+        """
+        refused = Refusals()
+        for record in records:
+            put = getattr(self, METHODS[type(record)], None)
+            with refused.of(record.key):
+                if put is not None:
+                    put(logged_key(self.logger, record.key), record, step)
+        refused.raise_first()
+
+    def row(self, row: RunRecord) -> None:
+        """Do nothing: the trainer logs the scalars."""
+
+    def close(self) -> None:
+        """Do nothing; a subclass may put back what it changed."""
 
 
 class EndedAlarms:

@@ -10,7 +10,18 @@ from pathlib import Path
 
 from mviz_lightning.sinks.base import Refusals, wav, without_pictures
 from mviz_lightning.sinks.portable_names import portable_name, told_apart
-from mviz_lightning.sinks.records import Alert, Dashboard, Picture, Record, RunRecord, Sound, Table
+from mviz_lightning.sinks.records import (
+    KINDS,
+    Alert,
+    Dashboard,
+    FileRecord,
+    MarkdownText,
+    Picture,
+    Record,
+    RunRecord,
+    Sound,
+    Table,
+)
 
 FORMULA = re.compile(r"\s*[=+\-@\uff0b\uff0d\uff1d\uff20]|[\t\n]")
 """Start of a text that spreadsheets take for a formula, which may run a program or fetch a page; wide forms too."""
@@ -28,6 +39,8 @@ class FileSink:
     Args:
         folder: Created when something is written.
     """
+
+    takes = tuple(KINDS)
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -57,12 +70,17 @@ class FileSink:
         """
         refused = Refusals()
         for record in records:
+            if isinstance(record, FileRecord):  # it lies in this folder
+                continue
             with refused.of(record.key):
                 ending, data = _content(record, step)
                 step_part = f"_step_{step:08d}" if isinstance(record, Picture) and record.keep else ""
                 path = self._path(record.key, f"{step_part}{ending}")
                 replace_file(path, (_earlier(path) if isinstance(record, Alert) else b"") + data)
         refused.raise_first()
+
+    def close(self) -> None:
+        """Do nothing: no file is open."""
 
     def _path(self, key: str, ending: str) -> Path:
         """Return the path of a key's file, without the monitor's prefix, which is the folder's name."""
@@ -93,7 +111,7 @@ def _earlier(path: Path) -> bytes:
     return path.read_bytes() + b"\n" if path.exists() else b""
 
 
-def _content(record: Record, step: int) -> tuple[str, bytes]:
+def _content(record: Picture | Table | MarkdownText | Alert | Sound, step: int) -> tuple[str, bytes]:
     """Return the ending of a record's file and its bytes."""
     if isinstance(record, Picture):
         return ".png", record.png

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -143,8 +144,31 @@ class Sound(Brief):
     rate: int
 
 
-Record: TypeAlias = Picture | Table | MarkdownText | Alert | Sound
+@dataclass(frozen=True)
+class FileRecord:
+    """A file that a logger keeps as it is, such as the report page; a later one of its key replaces it, where it can.
+
+    Attributes:
+        key: Name with the monitor's prefix, for example ``mviz/report``, without the ending of the file.
+        path: The file. It may be written anew later.
+    """
+
+    key: str
+    path: Path
+
+
+Record: TypeAlias = Picture | Table | MarkdownText | Alert | Sound | FileRecord
 """All records that a sink's ``write`` takes."""
+
+KINDS: Mapping[type, str] = {
+    Picture: "pictures",
+    Table: "tables",
+    MarkdownText: "texts",
+    Alert: "alerts",
+    Sound: "sounds",
+    FileRecord: "files",
+}
+"""Every kind of record, and its word in a message."""
 
 
 class State(IntEnum):

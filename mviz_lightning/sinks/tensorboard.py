@@ -9,7 +9,18 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from mviz_lightning.sinks.base import EndedAlarms, Refusals, fenced, logged_key, without_pictures
-from mviz_lightning.sinks.records import Alert, Chart, Dashboard, MarkdownText, Picture, Record, RunRecord, Sound, Table
+from mviz_lightning.sinks.records import (
+    Alert,
+    Chart,
+    Dashboard,
+    FileRecord,
+    MarkdownText,
+    Picture,
+    Record,
+    RunRecord,
+    Sound,
+    Table,
+)
 
 DASHBOARDS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
 """Written charts by logger: TensorBoard uses the latest layout only, so a new one repeats the earlier charts."""
@@ -24,6 +35,8 @@ class TensorBoardSink:
     Args:
         logger: The logger; the sink uses its ``SummaryWriter``.
     """
+
+    takes = (Picture, Sound, Table, MarkdownText, Alert)
 
     def __init__(self, logger: Any) -> None:
         self._logger, self._ended = logger, EndedAlarms()
@@ -61,12 +74,15 @@ class TensorBoardSink:
         elif isinstance(record, Sound):
             # TensorBoard takes one channel in -1..1 and multiplies it by 32767.
             writer.add_audio(key, record.samples.mean(1) / 32767, step, sample_rate=record.rate)
-        else:
+        elif not isinstance(record, FileRecord):
             whole = replace(record, text=self._ended.text_of(record, step)) if isinstance(record, Alert) else record
             writer.add_text(key, _markdown(whole), step)
 
     def row(self, row: RunRecord) -> None:
         """Do nothing: the trainer logs the scalars."""
+
+    def close(self) -> None:
+        """Do nothing: the trainer closes the writer."""
 
 
 def _add_picture(writer: Any, key: str, picture: Picture, step: int) -> None:

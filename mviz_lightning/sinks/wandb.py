@@ -9,7 +9,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mviz_lightning.sinks.base import EndedAlarms, Refusals, is_picture, logged_key, wav
-from mviz_lightning.sinks.records import Alert, Dashboard, Picture, Pixels, Record, RunRecord, Sound, Table
+from mviz_lightning.sinks.records import (
+    KINDS,
+    Alert,
+    Dashboard,
+    FileRecord,
+    MarkdownText,
+    Picture,
+    Pixels,
+    Record,
+    RunRecord,
+    Sound,
+    Table,
+)
 
 STEP_KEY = "trainer/global_step"
 """Key of Lightning's x-axis. W&B's own step counts rows, and W&B silently drops values for an earlier row."""
@@ -31,6 +43,8 @@ class WandbSink:
     Args:
         logger: The logger; the sink uses its run.
     """
+
+    takes = tuple(KINDS)
 
     def __init__(self, logger: Any) -> None:
         self._logger, self._ended, self._tables = logger, EndedAlarms(), _GrowingTables()
@@ -56,6 +70,9 @@ class WandbSink:
         refused, row = Refusals(), dict[str, Any]()
         for record in records:
             with refused.of(record.key):
+                if isinstance(record, FileRecord):
+                    self._keep(record)
+                    continue
                 whole = replace(record, text=self._ended.text_of(record, step)) if isinstance(record, Alert) else record
                 row[logged_key(self._logger, record.key)] = media.of(whole)
                 if isinstance(record, Alert):
@@ -66,8 +83,16 @@ class WandbSink:
                 self._logger.experiment.log({**row, STEP_KEY: step}, commit=not with_trainer_row)
         refused.raise_first()
 
+    def _keep(self, file: FileRecord) -> None:
+        """Write a file to the files of the run, where it replaces an earlier one of its name."""
+        # W&B keeps the name of the file below the folder that it is told.
+        self._logger.experiment.save(str(file.path), base_path=str(file.path.parent.parent), policy="now")
+
     def row(self, row: RunRecord) -> None:
         """Do nothing: the trainer logs the scalars."""
+
+    def close(self) -> None:
+        """Do nothing: whoever began the run ends it."""
 
 
 class _GrowingTables:
@@ -131,7 +156,7 @@ class _Media:
         self._folder, self._tables, self._step = folder, tables, step
         self._images = {id(record.pixels): record for record in records if isinstance(record, Picture)}
 
-    def of(self, record: Record) -> Any:
+    def of(self, record: Picture | Table | MarkdownText | Alert | Sound) -> Any:
         """Return the W&B object for a record."""
         import wandb
 

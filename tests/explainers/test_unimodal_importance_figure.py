@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from explainers.test_dime_figure import PATCH, coloured, column, count, drawing, patches
+from explainers.test_dime_figure import coloured, count, drawing, patches
 from helpers.batches import floats
 from helpers.modality_checks import BLUE, RED
 from matplotlib.text import Text
@@ -21,6 +21,7 @@ from mviz_lightning.explainers.unimodal_importance.figure import (
     LETTERS,
     METHODS,
     NAME,
+    PANEL,
     in_lines,
     strongest,
     sum_verdict,
@@ -33,7 +34,17 @@ from mviz_lightning.explainers.unimodal_importance.result import (
 )
 from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
 from mviz_lightning.plotting.labels import format_weight
+from mviz_lightning.plotting.panels import GAP, MARGIN
 from mviz_lightning.sinks.records import Picture, Record, Table
+
+
+PATCH = (DPI * PANEL / 2) ** 2
+"""Pixels of a segment."""
+
+
+def column(pixels: Any, number: int) -> Any:
+    left = MARGIN + number * (PANEL + GAP)
+    return pixels[:, round(DPI * left) + 2 : round(DPI * (left + PANEL)) - 2]
 
 
 def part(

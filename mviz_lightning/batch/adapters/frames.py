@@ -11,12 +11,12 @@ FRAME, SERIES = "pandas.DataFrame", "pandas.Series"
 
 
 def frame_columns(frame: Any) -> Mapping[Hashable, Any]:
-    """Return ``(N,)`` arrays by column; nothing where several columns share a name."""
+    """Return ``(N,)`` arrays by column; an empty mapping if several columns have the same name."""
     return {key: frame[key].to_numpy() for key in frame.columns} if frame.columns.is_unique else {}
 
 
 def with_frame_columns(frame: Any, parts: Mapping[Hashable, Any]) -> Any:
-    """Return a frame with other columns of the same element types, with new row numbers if there are more or fewer."""
+    """Return a frame with new values of the same element types, with new row numbers if their number changes."""
     made = type(frame)({key: _array(part) for key, part in parts.items()}).astype(frame.dtypes.to_dict())
     made = made.set_axis(frame.columns, axis=1)
     made.attrs.update(frame.attrs)
@@ -29,7 +29,7 @@ def series_values(series: Any) -> Mapping[str, Any]:
 
 
 def with_series_values(series: Any, parts: Mapping[str, Any]) -> Any:
-    """Return a series with other values of the same element type."""
+    """Return a series with new values of the same element type."""
     made = type(series)(_array(parts["values"]), dtype=series.dtype, name=series.name)
     return made.set_axis(series.index) if len(made) == len(series) else made
 

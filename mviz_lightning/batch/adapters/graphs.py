@@ -1,4 +1,4 @@
-"""Batches of split_graphs, of torch_geometric or alike, and single graphs; nothing is imported for them."""
+"""Batches of graphs (of torch_geometric and similar packages) and single graphs; nothing is imported for them."""
 
 import copy
 import inspect
@@ -8,14 +8,14 @@ from typing import Any
 from mviz_lightning.batch.registry import ClassTest, register
 
 GRAPH = "torch_geometric.data.data.Data"
-"""One graph; a batch of graphs is one too."""
+"""One graph; batches of graphs inherit from it too."""
 
 HETERO_GRAPH = "torch_geometric.data.hetero_data.HeteroData"
 """One graph with several types of nodes and edges."""
 
 
 def holds_graphs(cls: type) -> bool:
-    """Return whether objects of a class can be taken apart into graphs, and made of a list of them."""
+    """Return whether objects of a class can be split into graphs, and made from a list of graphs."""
     made = inspect.getattr_static(cls, "from_data_list", None)
     return isinstance(made, classmethod) and callable(getattr(cls, "to_data_list", None))
 
@@ -27,7 +27,7 @@ def split_graphs(batch: Any) -> list[Any]:
 
 def join_graphs(batch: Any, examples: list[Any]) -> Any:
     """Return a batch of graphs of the same class."""
-    # torch_geometric makes the class of a batch of that of its graphs, anew when it is asked of such a class.
+    # torch_geometric creates the class of a batch from the class of its graphs, and again if called on such a class.
     makers = [base for base in reversed(type(batch).__mro__) if hasattr(base, "from_data_list")]
     made = (maker.from_data_list(examples) for maker in makers)
     return next((one for one in made if type(one) is type(batch)), None) or makers[-1].from_data_list(examples)
@@ -47,7 +47,7 @@ def with_graph_attributes(graph: Any, parts: Mapping[str, Any]) -> Any:
 
 
 def typed_attributes(graph: Any) -> Mapping[Any, Any]:
-    """Return the values of the graph itself by name, and a dict of those of each type of nodes or edges."""
+    """Return the values of the graph itself by name, and for each type of nodes or edges a dict of its values."""
     itself, *_ = graph.stores
     return {**itself, **{key: dict(graph[key]) for key in (*graph.node_types, *graph.edge_types)}}
 

@@ -1,4 +1,4 @@
-"""Objects of plain classes: namespaces, and batches of one's own whose attributes hold tensors."""
+"""Objects of plain classes: namespaces, and user-defined batches with tensors as attributes."""
 
 import copy
 import sys
@@ -13,27 +13,27 @@ from mviz_lightning.batch import tree
 from mviz_lightning.batch.registry import ClassTest, container_of, register
 
 MOST_ATTRIBUTES = 64
-"""Largest number of attributes of a batch; configurations and tools, which nobody meant to be one, have more."""
+"""Largest number of attributes of a batch; configurations and tools, which are no batches, often have more."""
 
 MOST_NODES = 1000
-"""Largest number of nodes below an attribute; more take longer to search than a batch may."""
+"""Largest number of nodes below an attribute; a search through more would slow down every batch."""
 
 TOOLS = {
     *sys.stdlib_module_names,
     *("torch", "numpy", "lightning", "pytorch_lightning", "torchmetrics", "transformers", "tokenizers", "PIL"),
     *("pandas", "omegaconf", "hydra", "mviz_lightning"),
 }
-"""Packages whose classes are tools and values of their own, and not batches; nor are classes that inherit from them."""
+"""Packages whose classes, and classes that inherit from them, are tools or values and not batches."""
 
 NEUTRAL = {object, ABC, Generic, Protocol, SimpleNamespace, *Namespace.__mro__}
-"""Bases that a batch may have, although they are of these packages."""
+"""Base classes of these packages that a batch may have."""
 
 
 def is_plain(cls: type) -> bool:
     """Return whether objects of a class are containers of their attributes.
 
-    Strings, numbers, paths, modules, tensors, arrays, pictures, errors, enumerations and what inherits from them are no
-    containers, nor is what can be called, a tokenizer for example.
+    Strings, numbers, paths, modules, tensors, arrays, pictures, errors, enumerations and classes that inherit from them
+    are not containers. Callable objects, such as tokenizers, are not containers either.
     """
     tools = [base for base in cls.__mro__ if base not in NEUTRAL and base.__module__.partition(".")[0] in TOOLS]
     acts = {"__call__", "__next__", "__fspath__"}.intersection(name for base in cls.__mro__ for name in vars(base))
@@ -41,7 +41,7 @@ def is_plain(cls: type) -> bool:
 
 
 def public_attributes(value: Any) -> Mapping[str, Any]:
-    """Return the public attributes of an object, without those that lead back to it."""
+    """Return the public attributes of an object, without attributes that refer back to it."""
     held = dict(_public(value))
     if len(held) > MOST_ATTRIBUTES:
         return {}
@@ -52,7 +52,7 @@ def with_public_attributes(value: Any, parts: Mapping[str, Any]) -> Any:
     """Return a shallow copy of an object with other attributes."""
     twin = copy.copy(value)
     for name, part in parts.items():
-        object.__setattr__(twin, name, part)  # it may be frozen
+        object.__setattr__(twin, name, part)  # works for frozen objects too
     return twin
 
 
@@ -65,7 +65,7 @@ def _public(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _ends(part: Any, origin: Any) -> bool:
-    """Return whether the nodes below an attribute are few, and its object is not among them."""
+    """Return whether an attribute has at most ``MOST_NODES`` nodes below it, without its own object."""
     waiting, seen = [part], {id(origin): origin}
     while waiting:
         node = waiting.pop()
@@ -78,7 +78,7 @@ def _ends(part: Any, origin: Any) -> bool:
 
 
 def _below(node: Any) -> list[tuple[Any, Any]]:
-    """Return all children of a node, also those that lead back to it."""
+    """Return all children of a node, also those that refer back to it."""
     registered = container_of(node)
     return list(_public(node)) if registered and registered.splitter is public_attributes else tree.children(node)
 

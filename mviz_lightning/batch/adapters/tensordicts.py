@@ -10,7 +10,7 @@ TENSORDICT = "tensordict.base.TensorDictBase"
 
 
 def is_tensorclass(cls: type) -> bool:
-    """Return whether a class was made by ``tensordict.tensorclass``; those of tensordict itself hold strings."""
+    """Return whether a class was made by ``tensordict.tensorclass``; tensordict's own such classes contain strings."""
     return getattr(cls, "_is_tensorclass", False) is True and not getattr(cls, "_is_non_tensor", False)
 
 
@@ -25,7 +25,7 @@ def tensorclass_attributes(value: Any) -> Mapping[str, Any]:
 
 
 def with_tensordict_entries(value: Any, parts: Mapping[str, Any]) -> Any:
-    """Return a TensorDict of other entries; batch size and device are theirs."""
+    """Return a TensorDict with other entries, and with their batch size and device."""
     size = shared_sizes(parts.values(), value.batch_dims)
     twin = value.empty(batch_size=size, device=shared_device(parts.values(), value), names=value.names[: len(size)])
     for key, part in parts.items():
@@ -34,26 +34,26 @@ def with_tensordict_entries(value: Any, parts: Mapping[str, Any]) -> Any:
 
 
 def with_tensorclass_attributes(value: Any, parts: Mapping[str, Any]) -> Any:
-    """Return a tensorclass of other attributes; batch size and device are theirs."""
+    """Return a tensorclass with other attributes, and with their batch size and device."""
     size = shared_sizes(parts.values(), value.batch_dims)
     return type(value)(**parts, batch_size=size, device=shared_device(parts.values(), value))
 
 
 def shared_sizes(parts: Iterable[Any], dims: int) -> list[int]:
-    """Return the leading sizes that all parts share, ``dims`` of them at most."""
+    """Return the leading sizes that all parts share, up to ``dims`` sizes."""
     shapes = [part.shape[:dims] for part in parts if hasattr(part, "shape")]
     columns = takewhile(lambda sizes: len(set(sizes)) == 1, zip(*shapes, strict=False))
     return [sizes[0] for sizes in columns]
 
 
 def shared_device(parts: Iterable[Any], value: Any) -> Any:
-    """Return the one device of all parts; None where there is none, or where the original has none."""
+    """Return the device that all parts share; None if there is none, or if the original has none."""
     found = {part.device for part in parts if getattr(part, "device", None) is not None}
     return found.pop() if value.device is not None and len(found) == 1 else None
 
 
 def _plain(part: Any) -> Any:
-    """Return a list in place of tensordict's own subclass, which watches its entries."""
+    """Return a plain list in place of tensordict's subclass of list, which tracks its entries."""
     return list(part) if isinstance(part, list) else part
 
 

@@ -1,4 +1,4 @@
-"""Answers in texts: where the first one of each text begins and ends."""
+"""Answers in texts: the start and end of the first answer of each text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ UNLABELLED = (
 
 @dataclass(frozen=True)
 class AnswerFinder:
-    """Finds the first answer of a text: its first stretch of labelled tokens, or what follows some tokens.
+    """Finds the first answer of a text: the first run of labelled tokens, or the text after given tokens.
 
     Attributes:
-        found: What is interleaved.
-        labels: Keys of the labels in a batch; None where there are none.
+        found: The interleaved text and its modalities.
+        labels: Keys of the labels in a batch; None without labels.
         ids: Keys of the ids.
-        before: Ids that stand in front of an answer; empty where labels tell where it begins.
+        before: Ids right before an answer; empty if labels mark its start.
     """
 
     found: Interleaving
@@ -47,7 +47,7 @@ class AnswerFinder:
     before: tuple[int, ...] = ()
 
     def spans_in(self, batch: Any) -> Tensor:
-        """Return ``(B, 2)`` long: where each row's answer starts and stops, counted from the row's first own token."""
+        """Return ``(B, 2)`` long: start and stop of each row's answer, counted from the row's first own token."""
         limits = self.found.own.limits(batch)
         texts, labels = (
             None
@@ -58,11 +58,11 @@ class AnswerFinder:
         return self.spans(texts or [], labels)
 
     def spans(self, texts: Sequence[Tensor], labels: Sequence[Tensor] | None) -> Tensor:
-        """Return ``(N, 2)`` long: where each answer starts and stops; a text without an answer has an empty one.
+        """Return ``(N, 2)`` long: start and stop of each answer, equal for a text without an answer.
 
         Args:
             texts: The ids of each text, ``(T,)``, without padding.
-            labels: The labels of each; None where there are none.
+            labels: The labels of each text; None without labels.
         """
         known = [None] * len(texts) if labels is None else labels
         found = [self._span(*pair) for pair in zip(texts, known, strict=True)]
@@ -75,18 +75,18 @@ class AnswerFinder:
         return start, start + (_first(~rest) if len(rest) and bool(rest[0]) else len(rest))
 
     def _behind(self, text: Tensor) -> int:
-        """Return the position behind the first occurrence of the tokens in front of answers; the end where none is."""
+        """Return the position after the first occurrence of the tokens before answers; the end if there is none."""
         wanted, size = torch.tensor(self.before), len(self.before)
         places = (text.unfold(0, size, 1) == wanted).all(1) if len(text) >= size else torch.zeros(0, dtype=torch.bool)
         place = _first(places)
         return place + size if place < len(places) else len(text)
 
     def require(self, texts: Sequence[Tensor], labels: Sequence[Tensor] | None, spans: Tensor) -> None:
-        """Check that answers are known, and that labels are the ids themselves.
+        """Check that answers are known, and that labels equal the ids.
 
         Raises:
-            ConfigurationError: Nothing tells where answers begin.
-            NotMeasurableError: Labels are other tokens, or there is no answer.
+            ConfigurationError: The start of answers is unknown.
+            NotMeasurableError: Labels differ from the ids, or there is no answer.
         """
         named = {"ids": self.found.ids, "labels": self.found.labels, "before": list(self.before)}
         if bool((spans[:, 0] == spans[:, 1]).all()):
@@ -104,5 +104,5 @@ def _rows(batch: Any, keys: tree.Keys) -> Tensor:
 
 
 def _first(marked: Tensor) -> int:
-    """Return the first position that is True; the number of positions where none is."""
+    """Return the first position that is True; the number of positions if none is."""
     return int(marked.long().argmax()) if bool(marked.any()) else len(marked)

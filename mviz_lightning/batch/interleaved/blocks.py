@@ -1,4 +1,4 @@
-"""Blocks: the stretches of a text that stand for items, with the tokens that wrap them."""
+"""Blocks: runs of placeholders in a text, each for items of one modality, with the wrapper tokens around them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -13,12 +13,12 @@ WORD, WRAPPER, BLANK = 0, -1, -2
 
 @dataclass(frozen=True)
 class Block:
-    """A stretch of a text that stands for items of one modality.
+    """A part of a text with placeholders for items of one modality.
 
     Attributes:
-        modality: Its name.
-        start: Position of its first token.
-        stop: Position behind its last token.
+        modality: Name of the modality.
+        start: Position of the first token.
+        stop: Position after the last token.
     """
 
     modality: str
@@ -30,14 +30,14 @@ class Block:
 class BlockFinder:
     """Finds the blocks of a text.
 
-    A block is a stretch of placeholders and wrappers. White space inside an item belongs to it too: the rows of tiles
-    of one picture stand on lines of their own, where nothing closes the block and a wrapper follows.
+    A block is a run of placeholders and wrappers. White space inside an item belongs to the block too: each row of
+    tiles of a picture is on its own line, so white space between a placeholder and a wrapper does not end the block.
 
     Attributes:
         placeholders: Modality -> ids of its placeholders.
-        wrappers: Ids of tokens that stand beside placeholders alone: begin and end of an item, row and column of a
+        wrappers: Ids of tokens that occur only next to placeholders: begin and end of an item, row and column of a
             tile.
-        blank: Ids of tokens of white space.
+        blank: Ids of white-space tokens.
     """
 
     placeholders: Mapping[str, tuple[int, ...]]
@@ -55,15 +55,15 @@ class BlockFinder:
         return int(self._are_placeholders(ids, modality).sum())
 
     def stretches_in(self, ids: Tensor, modality: str) -> int:
-        """Return the number of stretches of a modality's placeholders, with nothing between, in a text ``(T,)``."""
+        """Return the number of contiguous runs of a modality's placeholders in a text ``(T,)``."""
         return len(self._neighbours(ids, modality))
 
     def are_wrapped(self, ids: Tensor, modality: str) -> bool:
-        """Return whether each stretch of a modality's placeholders in a text ``(T,)`` has wrappers on both sides."""
+        """Return whether each run of a modality's placeholders in a text ``(T,)`` has wrappers on both sides."""
         return all(kinds == (WRAPPER, WRAPPER) for kinds in self._neighbours(ids, modality))
 
     def _neighbours(self, ids: Tensor, modality: str) -> list[tuple[int, int]]:
-        """Return the classes of the tokens in front of each stretch of a modality's placeholders, and behind it."""
+        """Return the classes of the tokens before and after each run of a modality's placeholders."""
         runs, own = _joined(self._runs(ids)), 1 + list(self.placeholders).index(modality)
         kinds = [WORD, *(run.kind for run in runs), WORD]
         around = zip(kinds, kinds[1:], kinds[2:], strict=False)
@@ -82,9 +82,9 @@ class BlockFinder:
         return [_Run(*run) for run in zip(kinds.tolist(), (stops - counts).tolist(), stops.tolist(), strict=True)]
 
     def _of_stretch(self, stretch: list["_Run"]) -> list[Block]:
-        """Return the blocks of a stretch: one for each modality whose placeholders follow those of another.
+        """Return the blocks of a run: one for each modality whose placeholders follow those of another.
 
-        Of the wrappers between two modalities, half end an item of the first, and half begin one of the second.
+        Wrappers between two modalities are split equally: half end the first block, half begin the second.
         """
         names, held = list(self.placeholders), [run for run in stretch if run.kind > 0]
         parts = [list(part) for _, part in groupby(held, lambda run: run.kind)]
@@ -94,7 +94,7 @@ class BlockFinder:
         return [Block(names[part[0].kind - 1], start, stop) for part, start, stop in found]
 
     def told_by(self, rows: Iterable[Tensor], candidates: frozenset[int]) -> "BlockFinder":
-        """Return the finder whose wrappers are the candidates that stand in blocks alone.
+        """Return the finder whose wrappers are the candidates that occur only inside blocks.
 
         Args:
             rows: The ids of some texts, each ``(T,)``.
@@ -118,7 +118,7 @@ class BlockFinder:
 
 @dataclass(frozen=True)
 class _Run:
-    """Neighbouring tokens of one class."""
+    """Adjacent tokens of one class."""
 
     kind: int
     start: int
@@ -131,7 +131,7 @@ class _Run:
 
 
 def _joined(runs: list[_Run]) -> list[_Run]:
-    """Return runs in which white space that stands inside an item counts as a wrapper."""
+    """Return runs in which white space inside an item counts as a wrapper."""
     around = zip([None, *runs], runs, [*runs[1:], None], strict=False)
     return [
         replace(run, kind=WRAPPER)

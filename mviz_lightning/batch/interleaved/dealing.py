@@ -1,4 +1,4 @@
-"""Deal out the items of a batch, which stand one behind another, to its rows."""
+"""Assign the items of a batch, which are concatenated, to its rows."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,27 +16,27 @@ from mviz_lightning.batch.interleaved.tokenwise import OwnTokens
 from mviz_lightning.errors import NotMeasurableError
 
 ItemKey: TypeAlias = tuple[int, ...]
-"""What decides how many placeholders an item has: its sizes, or the shape of all items."""
+"""Determines the number of placeholders of an item: its sizes, or the shape of all items."""
 
 ItemTokens: TypeAlias = Callable[[str, Mapping[str, Any]], Sequence[int] | None]
-"""(modality, leaves of its items by path) -> the number of placeholders of each item; None where no model tells it."""
+"""(modality, leaves of its items by path) -> number of placeholders of each item; None if the model has no rule."""
 
 
 @dataclass(frozen=True)
 class DealtItems:
-    """Tells how many items belong to each row.
+    """Determines how many items belong to each row.
 
-    What tells, in this order: each row that has placeholders has one item; a row of the leaf is that of an example;
-    each block is one item; items of known numbers of placeholders fill the rows exactly.
+    The first rule that fits the numbers is used: each row with placeholders has one item; each row has one entry of the
+    leaf; each block is one item; items with known numbers of placeholders fill the rows exactly.
 
     Attributes:
         modality: Name of the modality.
-        own: Which tokens are a row's own.
+        own: The tokens of a row that are not padding.
         finder: Finds the blocks.
         values: Keys of the items.
         sizes: Keys of the leaves with the sizes of each item, ``(n, k)`` whole numbers.
-        grid: Keys of that whose products count patches; None where items are not cut into patches.
-        known: What decides -> the number of placeholders, of items whose number the model told.
+        grid: Keys of the leaf whose products are numbers of patches; None if items are not cut into patches.
+        known: Key of an item -> its number of placeholders, for items whose number the model gave.
     """
 
     modality: str
@@ -60,7 +60,7 @@ class DealtItems:
         """Return the number of items of each row.
 
         Raises:
-            NotMeasurableError: Nothing tells.
+            NotMeasurableError: No rule fits.
         """
         found = self._certain(batch, total) or self._filled(batch, total)
         if found is None:
@@ -73,17 +73,17 @@ class DealtItems:
         return found
 
     def has_parts(self, batch: Any) -> bool:
-        """Return whether a text has more blocks than items: the blocks are then parts of an item, its tiles."""
+        """Return whether a text has more blocks than items; blocks are then parts (tiles) of an item."""
         total = len(tree.get(batch, self.grid or self.values))
         return any(b > i for b, i in zip(self._blocks(batch), self.lengths(batch, total), strict=True))
 
     def is_certain(self, batch: Any) -> bool:
-        """Return whether a batch can be dealt out without knowing the placeholders of each item."""
+        """Return whether items can be assigned without asking the model for each item's number of placeholders."""
         total = len(tree.get(batch, self.grid or self.values))
         return self._certain(batch, total) is not None or all(key in self.known for key in self._keys(batch))
 
     def _certain(self, batch: Any, total: int) -> list[int] | None:
-        """Return the number of items of each row where the batch leaves no choice."""
+        """Return the number of items of each row if the batch leaves no choice, otherwise None."""
         having = self.having(batch)
         if total == sum(having):
             return [int(has) for has in having]
@@ -95,14 +95,14 @@ class DealtItems:
         return None if self.grid is None else _fill(self._counts(batch), self._by_grid(batch))
 
     def _filled(self, batch: Any, total: int) -> list[int] | None:
-        """Return the number of items that fill the placeholders of each row exactly: of known ones, or equal ones."""
+        """Return the number of items that fill each row's placeholders exactly, with known or equal item lengths."""
         counts, keys = self._counts(batch), self._keys(batch)
         if self.known and all(key in self.known for key in keys):
             return _fill(counts, [self.known[key] for key in keys])
         return _fill(counts, [sum(counts) // total] * total) if total else None
 
     def _are_rows(self, batch: Any, having: list[bool]) -> bool:
-        """Return whether a leaf with as many entries as rows holds nothing for those without placeholders."""
+        """Return whether a leaf has one entry per row, and only zeros for rows without placeholders."""
         values = as_tensor(tree.get(batch, self.values))
         return len(values) == len(having) and not bool(values[~torch.tensor(having)].any())
 
@@ -121,7 +121,7 @@ class DealtItems:
         return [self.finder.placeholders_in(ids, self.modality) for ids in self.own.texts(batch)]
 
     def _keys(self, batch: Any) -> list[ItemKey]:
-        """Return what decides on each item's number of placeholders."""
+        """Return the key that determines each item's number of placeholders."""
         if not self.sizes:
             values = as_tensor(tree.get(batch, self.values))
             return [tuple(values.shape[1:])] * len(values)
@@ -129,7 +129,7 @@ class DealtItems:
         return [tuple(row) for row in torch.cat([one.flatten(1) for one in found], 1).tolist()]
 
     def told(self, batch: Any, counts: Sequence[int]) -> "DealtItems":
-        """Return the same with the number of placeholders of each item of a batch, where its sizes decide on it."""
+        """Return a copy with the number of placeholders of each item of a batch, if its sizes determine the number."""
         keys = self._keys(batch)
         if len(counts) != len(keys):
             return self
@@ -139,7 +139,7 @@ class DealtItems:
 
 
 def _fill(rows: Sequence[int], items: Sequence[int]) -> list[int] | None:
-    """Return how many items fill each row exactly; None where they do not.
+    """Return how many items fill each row exactly; None if they do not fit.
 
     Args:
         rows: Number of placeholders of each row.

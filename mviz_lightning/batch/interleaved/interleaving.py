@@ -1,4 +1,4 @@
-"""What a schema holds of an interleaved text."""
+"""The description of an interleaved text in a schema."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,16 +15,16 @@ from mviz_lightning.batch.modality import Modality
 
 @dataclass(frozen=True)
 class Interleaving:
-    """A modality whose text holds the placeholders of others.
+    """A modality whose text contains placeholders of other modalities.
 
     Attributes:
         text: Name of the modality of the text.
         ids: Path of the ids, ``(B, T)`` in a batch.
-        own: Which tokens of a row are its own, and which are padding.
-        labels: Path of the labels, -100 where a token is no answer; None where there are none.
+        own: The tokens of a row that are not padding.
+        labels: Path of the labels, -100 at tokens outside the answer; None without labels.
         tokenwise: Paths of all leaves with an entry for each token, the ids first.
         media: Name of a modality with placeholders -> paths of its leaves, the values first.
-        finder: Finds the blocks. Its wrappers are those that the configuration names, until examples told more.
+        finder: Finds the blocks. Its wrappers come from the model's configuration; examples may add more.
         tokens: All tokens with a meaning beyond words.
     """
 
@@ -39,11 +39,11 @@ class Interleaving:
 
     @property
     def mask(self) -> str | None:
-        """Path of the mask; None where nothing is padded."""
+        """Path of the mask; None if nothing is padded."""
         return None if self.own.mask is None else tree.path(self.own.mask)
 
     def completed(self, name: str, modality: Modality) -> Modality:
-        """Return a modality, as the user declared it, with the mask and the companions that were found."""
+        """Return a modality that the user declared, with the mask and the companions that were found."""
         inputs = [path for path in self.tokenwise if path != self.labels]
         found = inputs if name == self.text else self.media.get(name, ())
         mask = self.mask if name == self.text else next((path for path in found if path.endswith("mask")), None)
@@ -58,12 +58,12 @@ class Interleaving:
         return self.finder.blocks(ids)
 
     def block_counts(self, ids: Tensor) -> tuple[int, ...]:
-        """Return how many blocks of each modality a text ``(T,)`` has; texts are recombined if these are equal."""
+        """Return the number of blocks of each modality in a text ``(T,)``; texts with equal numbers are recombined."""
         names = [block.modality for block in self.blocks(ids)]
         return tuple(names.count(name) for name in self.media)
 
     def told_by(self, rows: Sequence[Mapping[str, Any]]) -> "Interleaving":
-        """Return the same with the wrappers that examples show.
+        """Return a copy with the wrappers that occur in examples.
 
         Args:
             rows: Examples, each a path -> leaf with one entry.

@@ -1,4 +1,4 @@
-"""Find in a first batch what belongs to an interleaved text, or say why it cannot be recombined."""
+"""Find in a first batch what belongs to an interleaved text, or raise if it cannot be recombined."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ class FoundInterleaving:
     """An interleaved text in a first batch.
 
     Attributes:
-        interleaving: What the schema holds of it.
-        modalities: Name -> modality, with the mask and all companions that were found.
-        holdings: Path of a node -> how it holds its examples.
+        interleaving: Its description in the schema.
+        modalities: Name -> modality, with its mask and all companions that were found.
+        holdings: Path of a node -> how it stores its examples.
     """
 
     interleaving: Interleaving
@@ -47,13 +47,13 @@ class FoundInterleaving:
 def find_interleaving(
     nodes: NamedNodes, modalities: Mapping[str, Modality], tokens: PlaceholderTokens, ask: ItemTokens | None = None
 ) -> FoundInterleaving | None:
-    """Return what belongs to an interleaved text; None where no text holds placeholders.
+    """Return what belongs to an interleaved text; None if no text contains placeholders.
 
     Args:
         nodes: The nodes of a first batch.
         modalities: Name -> modality, as the user named them.
         tokens: The placeholders of the model.
-        ask: Tells the number of placeholders of each item; None where the model cannot tell.
+        ask: Returns the number of placeholders of each item; None if the model has no rule.
 
     Raises:
         ConfigurationError: The text cannot be recombined.
@@ -77,7 +77,7 @@ def _holds_placeholders(nodes: NamedNodes, modality: Modality, tokens: Placehold
 
 
 def _ids_at(nodes: NamedNodes, path: str) -> Tensor | None:
-    """Return the ids ``(B, T)`` at a path; None where there are none."""
+    """Return the ids ``(B, T)`` at a path; None if it has none."""
     place, value = nodes.found.get(path, (None, None))
     ids = as_tensor(value)
     plain = place is not None and not place.inner and isinstance(ids, Tensor) and ids.dim() == 2 and not ids.is_nested
@@ -114,7 +114,7 @@ class _Search:
         self.arrays = {path: array for path, array in _arrays(nodes) if not path.startswith(listed)}
 
     def _is_list(self, path: str) -> bool:
-        """Return whether a leaf is a list with an entry for each example."""
+        """Return whether a leaf is a list with one entry per example."""
         value = self.nodes.found[path][1] if path in self.nodes.found else None
         return isinstance(value, list | tuple) and len(value) == len(self.ids)
 
@@ -140,7 +140,7 @@ class _Search:
 
     @cached_property
     def placeholders(self) -> dict[str, tuple[int, ...]]:
-        """Modality -> ids of its placeholders, of those that have some in the text or could have."""
+        """Modality -> ids of its placeholders, for modalities that have some in the text or could have."""
         seen = set(torch.unique(self.ids).tolist())
         found: dict[str, tuple[int, ...]] = {}
         for kind, ids in self.tokens.kinds.items():
@@ -155,11 +155,11 @@ class _Search:
 
     @property
     def given(self) -> Mapping[str, Any]:
-        """What the user said placeholders stand for."""
+        """The ``placeholders`` that the user gave."""
         return self.modalities[self.text].placeholders or {}
 
     def _leaf_of(self, kind: str) -> str:
-        """Return the path of the leaf that most likely holds a kind of items."""
+        """Return the path of the leaf that most likely contains a kind of items."""
         special = [one for name, one in KINDS.items() if name in ("video", "audio") and name != kind]
         fitting = (
             path
@@ -170,7 +170,7 @@ class _Search:
         return next(fitting, "...")
 
     def _modality_of(self, kind: str) -> str | None:
-        """Return the modality that a kind of placeholders stands for; None where no other modality holds it."""
+        """Return the modality of a kind of placeholders; None if no other modality has such items."""
         others = [name for name in self.modalities if name != self.text]
         if kind in others:
             return kind
@@ -188,7 +188,7 @@ class _Search:
         """Path of the mask of the text.
 
         Raises:
-            ConfigurationError: Several leaves may be it.
+            ConfigurationError: Several leaves may be the mask.
         """
         modality = self.modalities[self.text]
         if modality.mask_leaf is not None:
@@ -215,14 +215,14 @@ class _Search:
 
     @property
     def labels(self) -> str | None:
-        """Path of the labels: of what holds -100, else of what has their name."""
+        """Path of the labels: a leaf that contains -100, otherwise a leaf named ``labels``."""
         ignoring = [path for path in self.tokenwise if default_padding([self.arrays[path]])]
         named = [path for path in self.tokenwise[1:] if path.rpartition(".")[2] == "labels"]
         return next(iter([*ignoring, *named]), None)
 
     @property
     def own(self) -> OwnTokens:
-        """Which tokens are a row's own."""
+        """The tokens of a row that are not padding."""
         keys = None if self.mask is None else self.nodes.found[self.mask][0].keys
         return OwnTokens(self.nodes.found[self.ids_path][0].keys, keys, self.modalities[self.text].hiding)
 
@@ -233,14 +233,14 @@ class _Search:
 
     @cached_property
     def _by_token(self) -> list[str]:
-        """Paths of the leaves in the shape of the ids, without those of items that happen to have it."""
+        """Paths of the leaves in the shape of the ids, without leaves of items that have this shape by chance."""
         media = [path for name in self.modalities if name != self.text for path in self.below(name)]
         sizes = {size for path in media if path in self.arrays for size in self.arrays[path].shape[1:]}
         alike = (path for path, array in self.arrays.items() if array.shape == self.ids.shape and path not in media)
         return [path for path in alike if self.ids.shape[1] not in sizes or not MEDIA.search(path)]
 
     def below(self, name: str) -> list[str]:
-        """Return the leaves that the user named for a modality; of a container, the arrays below it."""
+        """Return the leaves that the user named for a modality; for a container, the arrays below it."""
         return leaves_below(self.modalities[name], self.arrays)
 
     def _tokenwise_holding(self, path: str) -> Tokenwise:

@@ -1,4 +1,4 @@
-"""Leaves with an entry for each item of a modality, or for each patch of its items."""
+"""Leaves with one entry per item of a modality, or per patch of its items."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ from mviz_lightning.batch.interleaved.dealing import DealtItems
 
 @dataclass(frozen=True)
 class MediaItems:
-    """A node with the items of all rows one behind another.
+    """A node with the items of all rows one after another.
 
     Attributes:
-        items: How many items each row has.
-        patches: Keys of the grid whose products count the patches of each item; None where entries are items.
-        exemplar: A node of this kind; it may be empty.
+        items: Determines how many items each row has.
+        patches: Keys of the grid whose products are each item's number of patches; None if entries are items.
+        exemplar: A node of the same type; it may be empty.
     """
 
     items: DealtItems
@@ -31,21 +31,21 @@ class MediaItems:
 
     @property
     def counts(self) -> RowCounts:
-        """What counts the entries of each row."""
+        """The source of the number of entries of each row."""
         return self.items if self.patches is None else CountLeaf(self.patches, self.items)
 
     def told(self, tell: Callable[[DealtItems], DealtItems]) -> "MediaItems":
-        """Return the same with what is told of the items."""
+        """Return a copy with updated items."""
         return replace(self, items=tell(self.items))
 
     def read(self, batch: Any, node: Any) -> Any:
-        """Return the entries of each row; of a row without placeholders, none."""
+        """Return the entries of each row; a row without placeholders has none."""
         entries = as_tensor(node)
         parts = torch.split(entries, self.counts.lengths(batch, len(entries)))
         return [part if has else part[:0] for part, has in zip(parts, self.items.having(batch), strict=True)]
 
     def write(self, rows: Any, lengths: Lengths) -> Any:
-        """Return the entries of all rows one behind another; missing tiles are 0."""
+        """Return the entries of all rows one after another; missing tiles are 0."""
         return as_before(torch.cat(_of_one_extent(list(rows))), self.exemplar)
 
 

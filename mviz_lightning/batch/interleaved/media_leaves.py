@@ -1,4 +1,4 @@
-"""Find the leaves with an entry for each item of a modality, or for each patch of its items."""
+"""Find the leaves with one entry per item of a modality, or per patch of its items."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from mviz_lightning.batch.interleaved.tokenwise import OwnTokens
 from mviz_lightning.batch.modality import Modality
 
 MEDIA = re.compile(r"image|pixel|video|audio|feature|grid|patch|tile|frame|crop|mel|wave|sound", re.IGNORECASE)
-"""Names of leaves with an entry for each item, where a batch has as many items as examples."""
+"""Names of leaves with one entry per item; needed if a batch has as many items as examples."""
 
 KINDS = {
     "video": re.compile(r"video|frame", re.IGNORECASE),
@@ -29,11 +29,11 @@ KINDS = {
     "image": re.compile(r"image|picture|pixel|vision", re.IGNORECASE),
     "vision": re.compile(r"image|picture|pixel|vision", re.IGNORECASE),
 }
-"""What a placeholder stands for -> names of modalities and leaves that hold it, the more special kinds first."""
+"""Kind of placeholder -> names of modalities and leaves with such items, the more specific kinds first."""
 
 
 def leaves_below(modality: Modality, arrays: Mapping[str, Tensor]) -> list[str]:
-    """Return the leaves that the user named for a modality; of a container, the arrays below it.
+    """Return the leaves that the user named for a modality; for a container, the arrays below it.
 
     Args:
         modality: The modality.
@@ -70,21 +70,21 @@ class MediaSearch:
 
     @property
     def joined(self) -> list[str]:
-        """The modalities whose items stand one behind another; a list has those of each example."""
+        """The modalities whose items are concatenated, unlike a list with the items of each example."""
         return [name for name in self.names if self._values(name) in self.arrays]
 
     def _beside(self, name: str) -> Iterator[str]:
-        """Yield the leaves beside those that the user named."""
+        """Yield further leaves of a modality that the user did not name."""
         counts, size = self._entries(name), len(self.arrays[self.tokenwise[0]])
         named = {path for one in self.modalities.values() for path in leaves_below(one, self.arrays)}
         for path, array in self.arrays.items():
             alike = path not in named and path not in self.tokenwise and len(array) in counts
-            told = len(array) != size or MEDIA.search(path)  # else it may have an entry for each example
+            told = len(array) != size or MEDIA.search(path)  # else it may have one entry per example
             if alike and told and self._owner(path, len(array)) == name:
                 yield path
 
     def _owner(self, path: str, length: int) -> str:
-        """Return the modality that a leaf of so many entries travels with: one whose kind its name has."""
+        """Return the modality of a leaf with this length, preferably one whose kind is in the leaf's name."""
         fitting = [name for name in self.joined if length in self._entries(name)]
         said = {name: [one for one in KINDS.values() if one.search(self._values(name))] for name in fitting}
         akin = [name for name in fitting if any(one.search(path) for one in said[name])]
@@ -100,7 +100,7 @@ class MediaSearch:
         return {len(self.arrays[self._values(name)]), *([] if grid is None else [len(self.arrays[grid])])}
 
     def _grid(self, name: str) -> str | None:
-        """Return the path of the grid whose products count the patches of items; None where items are not cut."""
+        """Return the path of the grid whose products are the items' numbers of patches; None if items are not cut."""
         total = len(self.arrays[self._values(name)])
         for path, array in self.arrays.items():
             grid = path not in self.tokenwise and _tells_size(array) and array.shape[1] > 1 and len(array) != total
@@ -111,13 +111,13 @@ class MediaSearch:
     def holdings(
         self, own: OwnTokens, finder: BlockFinder, tokens: PlaceholderTokens, ask: ItemTokens | None
     ) -> dict[str, Holding]:
-        """Return how the nodes of all items hold those of each example.
+        """Return how the nodes with all items store the items of each example.
 
         Args:
-            own: Which tokens are a row's own.
+            own: The tokens of a row that are not padding.
             finder: Finds the blocks.
             tokens: The placeholders.
-            ask: Tells the number of placeholders of each item; None where the model cannot tell.
+            ask: Returns the number of placeholders of each item; None if the model has no rule.
         """
         batch, found = self.nodes.found[""][1], dict[str, Holding]()
         for name in self.joined:
@@ -143,13 +143,13 @@ class MediaSearch:
 
 
 def with_told_counts(dealt: DealtItems, batch: Any, paths: Sequence[str], ask: ItemTokens | None) -> DealtItems:
-    """Return what deals out items with the numbers of placeholders that the model tells, where a batch leaves a choice.
+    """Return ``dealt`` with the model's numbers of placeholders, if the batch alone does not determine them.
 
     Args:
-        dealt: Deals out the items of a modality.
+        dealt: Assigns the items of a modality to rows.
         batch: A batch.
         paths: Paths of the modality's leaves.
-        ask: Tells the number of placeholders of each item.
+        ask: Returns the number of placeholders of each item.
     """
     if ask is None or dealt.is_certain(batch):
         return dealt
@@ -159,5 +159,5 @@ def with_told_counts(dealt: DealtItems, batch: Any, paths: Sequence[str], ask: I
 
 
 def _tells_size(array: Tensor) -> bool:
-    """Return whether a leaf holds a few whole numbers for each item."""
+    """Return whether a leaf has a few whole numbers per item."""
     return not array.is_floating_point() and array.dim() == 2 and array.shape[1] < 5

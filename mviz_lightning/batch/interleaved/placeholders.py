@@ -1,4 +1,4 @@
-"""Placeholder tokens: ids in a text that stand for the items of another modality."""
+"""Placeholder tokens: ids in a text at the positions of items of another modality."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,14 +9,14 @@ from mviz_lightning.batch.modality import Modality
 
 @dataclass(frozen=True)
 class PlaceholderTokens:
-    """Ids of tokens with a meaning beyond words, as a model's configuration, its tokenizer and the user name them.
+    """Ids of tokens that are not words, from a model's configuration, its tokenizer and the user.
 
     Attributes:
-        kinds: What a placeholder stands for, ``image``, ``video``, ``audio`` or the name of a modality -> its ids.
-        edges: Ids that begin or end a block, as the configuration says.
-        special: Special tokens of the tokenizer; empty where no tokenizer is known.
-        blank: Tokens of white space alone.
-        decode: The tokenizer; None where none is known.
+        kinds: Kind of placeholder (``image``, ``video``, ``audio`` or the name of a modality) -> its ids.
+        edges: Ids that begin or end a block, from the configuration.
+        special: Special tokens of the tokenizer; empty if no tokenizer is known.
+        blank: Tokens that are only white space.
+        decode: The tokenizer; None if unknown.
     """
 
     kinds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -26,9 +26,9 @@ class PlaceholderTokens:
     decode: Any = field(default=None, compare=False)
 
     def of_modality(self, modality: Modality) -> "PlaceholderTokens":
-        """Return the tokens with those that the user named for the modality of the text, in place of the model's own.
+        """Return the tokens, with the user's placeholders for the text in place of the model's own.
 
-        A kind that the user says nothing of stays: its tokens stand for items whether they are named or not.
+        Kinds that the user did not name are kept, because their tokens still belong to items.
         """
         given = modality.placeholders or {}
         told = {one for ids in given.values() for one in ids}
@@ -42,4 +42,4 @@ class PlaceholderTokens:
 
 
 NO_TOKENS = PlaceholderTokens()
-"""Of a model that names no placeholders."""
+"""The tokens of a model that names no placeholders."""

@@ -1,4 +1,4 @@
-"""The check that a batch that was taken apart is put together again as it was."""
+"""Check that splitting and rebuilding a batch gives the same batch."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def require_same(schema: "BatchSchema", batch: Any) -> None:
-    """Check that the rows of a batch that have all items are put together again as they were.
+    """Check that splitting and rebuilding gives the same rows, for the rows of a batch that have all items.
 
     Args:
-        schema: What the batch showed.
+        schema: The schema learned from the batch.
         batch: The user's own batch.
 
     Raises:

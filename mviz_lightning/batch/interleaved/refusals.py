@@ -1,4 +1,4 @@
-"""What cannot be recombined in interleaved texts, each with a remedy."""
+"""Errors for interleaved texts that cannot be recombined, each with a remedy."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -16,11 +16,11 @@ from mviz_lightning.errors import ConfigurationError
 def refuse_hidden_placeholders(
     ids: Tensor, own: Tensor, tokens: PlaceholderTokens, mask: str | None, ids_path: str
 ) -> None:
-    """Refuse placeholders at padding.
+    """Raise if placeholders are at padding.
 
     Args:
         ids: ``(B, T)``.
-        own: ``(B, T)`` bool, True at own tokens.
+        own: ``(B, T)`` bool, False at padding.
         tokens: The placeholders.
         mask: Path of the mask.
         ids_path: Path of the ids.
@@ -43,14 +43,14 @@ def refuse_hidden_placeholders(
 
 
 def refuse_positions(tokenwise: Collection[str], arrays: Mapping[str, Tensor]) -> None:
-    """Refuse positions, which are those of the rows as they were, and numbers of packed samples.
+    """Raise for leaves with positions, which are wrong for rebuilt rows, and for numbers of packed samples.
 
     Args:
         tokenwise: Paths of the leaves with an entry for each token.
         arrays: Path -> array of the batch.
 
     Raises:
-        ConfigurationError: A leaf holds them.
+        ConfigurationError: A leaf contains them.
     """
     for path, array in arrays.items():
         name = path.rpartition(".")[2]
@@ -70,7 +70,7 @@ def _restarts(positions: Tensor) -> bool:
 def refuse_leftovers(
     arrays: Mapping[str, Tensor], owned: Collection[str], ids: Tensor, ids_path: str, text: str
 ) -> None:
-    """Refuse arrays of which nothing tells to which row or token their entries belong.
+    """Raise for arrays whose entries cannot be assigned to rows or tokens.
 
     Args:
         arrays: Path -> array of the batch.
@@ -80,7 +80,7 @@ def refuse_leftovers(
         text: Name of the text's modality.
 
     Raises:
-        ConfigurationError: There is one.
+        ConfigurationError: There is such a leaf.
     """
     size, length = ids.shape
     for path, array in arrays.items():
@@ -101,14 +101,14 @@ def refuse_leftovers(
 def refuse_unnamed_media(
     kind: str, seen: Sequence[int], ids_path: str, modalities: Mapping[str, Modality], leaf: str
 ) -> None:
-    """Refuse placeholders of something that no modality holds.
+    """Raise for placeholders of items that no modality has.
 
     Args:
-        kind: What they stand for.
-        seen: Those that occur.
+        kind: Kind of the placeholders.
+        seen: The ids that occur in the text.
         ids_path: Path of the ids.
         modalities: Name -> modality.
-        leaf: Path of the leaf that may hold it.
+        leaf: Path of the leaf that may contain the items.
 
     Raises:
         ConfigurationError: Some occur.
@@ -121,7 +121,7 @@ def refuse_unnamed_media(
 
 
 def refuse_unknown_names(given: Iterable[str], ids_path: str, text: str, names: Collection[str]) -> None:
-    """Refuse placeholders of the user's own that stand for no other modality.
+    """Raise for ``placeholders`` names of the user that are not other modalities.
 
     Args:
         given: The names that the user gave.
@@ -130,7 +130,7 @@ def refuse_unknown_names(given: Iterable[str], ids_path: str, text: str, names: 
         names: Names of all modalities.
 
     Raises:
-        ConfigurationError: There are such.
+        ConfigurationError: A name is not another modality.
     """
     others = [name for name in names if name != text]
     for name in given:
@@ -142,14 +142,14 @@ def refuse_unknown_names(given: Iterable[str], ids_path: str, text: str, names: 
 
 
 def refuse_lists(paths: Sequence[str], name: str) -> None:
-    """Refuse leaves of items that are no arrays.
+    """Raise for leaves of items that are not arrays.
 
     Args:
         paths: Their paths.
         name: Name of the modality.
 
     Raises:
-        ConfigurationError: There is one.
+        ConfigurationError: There is such a leaf.
     """
     if paths:
         raise ConfigurationError(
@@ -159,10 +159,10 @@ def refuse_lists(paths: Sequence[str], name: str) -> None:
 
 
 def refuse_unknown_wrappers(dealt: DealtItems, tokens: PlaceholderTokens, batch: Any, ids_path: str) -> None:
-    """Refuse items in several parts, tiles, where no tokenizer tells which tokens stand between the parts.
+    """Raise for items in several parts (tiles) if no tokenizer names the tokens between the parts.
 
     Args:
-        dealt: Deals out the items of a modality.
+        dealt: Assigns the items of a modality to rows.
         tokens: The placeholders.
         batch: A first batch.
         ids_path: Path of the ids.

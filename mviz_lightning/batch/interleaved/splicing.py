@@ -1,4 +1,4 @@
-"""Put the blocks of one example into the text of another."""
+"""Insert the blocks of one example into the text of another."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from mviz_lightning.batch.interleaved.interleaving import Interleaving
 
 @dataclass(frozen=True)
 class TokenPlaces:
-    """Where each token of rebuilt rows comes from, without padding: rows begin at 0.
+    """The source of each token of rebuilt rows; rows begin at 0, without padding before them.
 
     Attributes:
-        examples: ``(R, T)`` long: the example that a token is taken from.
+        examples: ``(R, T)`` long: the example from which a token is taken.
         positions: ``(R, T)`` long: its position among that example's own tokens.
         of_text: ``(R, T)`` bool, True at tokens of the row's own text, outside blocks.
-        lengths: ``(R,)`` long: number of tokens of each row; behind them is padding.
+        lengths: ``(R,)`` long: number of tokens of each row; padding follows them.
     """
 
     examples: Tensor
@@ -33,7 +33,7 @@ class TokenPlaces:
         return torch.arange(self.positions.shape[1]) < self.lengths[:, None]
 
     def of(self, positions: Tensor) -> Tensor:
-        """Return where tokens of the rows' texts are in the rebuilt rows, ``(R, K)``; -1 for tokens in blocks.
+        """Return the positions in the rebuilt rows of tokens of the rows' texts, ``(R, K)``; -1 for tokens in blocks.
 
         Args:
             positions: ``(R, K)`` or ``(R, 1)`` positions among the own tokens of each row's text.
@@ -46,7 +46,7 @@ class TokenPlaces:
 
         Args:
             leaf: ``(N, T)`` entries of all examples.
-            rows: ``(R, T)`` entries of the rows' own texts, perhaps masked; by default as they are.
+            rows: ``(R, T)`` entries of the rows' own texts, possibly masked; by default unmasked.
         """
         found = leaf[self.examples, self.positions]
         if rows is not None:
@@ -60,7 +60,7 @@ class Splicer:
     """Rebuilds texts with the blocks of other examples.
 
     Attributes:
-        interleaving: What is interleaved.
+        interleaving: The interleaved text and its modalities.
         names: Names of the modalities, in the order of sources.
         texts: The ids of each example's own tokens, ``(T,)`` each.
     """
@@ -76,14 +76,14 @@ class Splicer:
 
     @cached_property
     def counts(self) -> list[tuple[int, ...]]:
-        """Number of blocks of each modality of each example."""
+        """For each example, the number of blocks of each modality."""
         return [self.interleaving.block_counts(text) for text in self.texts]
 
     def places(self, sources: Tensor) -> TokenPlaces:
-        """Return where each token of rows comes from.
+        """Return the source of each token of rows.
 
         Args:
-            sources: ``(R, M)`` the example that each modality of each row is taken from.
+            sources: ``(R, M)`` the example from which each modality of each row is taken.
 
         Raises:
             ValueError: The examples of a row differ in their number of blocks.
@@ -97,7 +97,7 @@ class Splicer:
         return TokenPlaces(whole[0], whole[1], whole[2].bool(), lengths)
 
     def _row(self, sources: Mapping[str, int]) -> Tensor:
-        """Return ``(3, T)``: example, position, and whether it is the text's own, of each token of a row."""
+        """Return ``(3, T)`` for each token of a row: its example, its position, and whether it is the text's own."""
         first = next(iter(sources.values()))
         text = sources.get(self.interleaving.text, first)
         parts, place, used = [], 0, dict.fromkeys(self.interleaving.media, 0)

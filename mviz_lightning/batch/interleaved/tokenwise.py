@@ -1,4 +1,4 @@
-"""Leaves with an entry for each token: read without padding, and padded again on the side of the user's batches."""
+"""Leaves with one entry per token: read without padding, and padded again on the side of the user's batches."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,17 +13,17 @@ from mviz_lightning.batch.holdings import Lengths
 from mviz_lightning.errors import NotMeasurableError
 
 IGNORED = -100
-"""Value of labels that count nothing."""
+"""Label of tokens that do not count in the loss: the default ``ignore_index`` of PyTorch's losses."""
 
 
 @dataclass(frozen=True)
 class OwnTokens:
-    """Tells which tokens of a row are its own, and which are padding.
+    """Determines which tokens of a row are its own, and which are padding.
 
     Attributes:
         ids: Keys of the ids ``(B, T)``.
-        mask: Keys of the mask ``(B, T)``; None where nothing is padded.
-        hiding: What the mask holds at padding: 0, or 1 where it is True at padding.
+        mask: Keys of the mask ``(B, T)``; None if nothing is padded.
+        hiding: Value of the mask at padding: 0, or 1 for a ``padding_mask``.
     """
 
     ids: tree.Keys
@@ -39,21 +39,21 @@ class OwnTokens:
         return (mask == 0) if self.hiding else (mask != 0)
 
     def with_masked(self, batch: Any) -> Tensor:
-        """Return ``(B, T)`` bool like :meth:`of`, True at masked words too: the first and the last token never are."""
+        """Return ``(B, T)`` bool like :meth:`of`, also True at masked words; first and last token are never masked."""
         own = self.of(batch).long()
         return (own.cummax(1).values & own.flip(1).cummax(1).values.flip(1)).bool()
 
     def limits(self, batch: Any) -> list[tuple[int, int]]:
-        """Return where the own tokens of each row start and stop, in which words may be masked."""
+        """Return start and stop of each row's own tokens; words between them may be masked."""
         own = self.with_masked(batch)
         starts, counts = own.long().argmax(1).tolist(), own.sum(1).tolist()
         return [(start, start + count) for start, count in zip(starts, counts, strict=True)]
 
     def spans(self, batch: Any) -> list[tuple[int, int]]:
-        """Return where the own tokens of each row start and stop.
+        """Return start and stop of each row's own tokens.
 
         Raises:
-            NotMeasurableError: Padding stands between the tokens of a row, or on different sides.
+            NotMeasurableError: Padding is between the tokens of a row, or on different sides.
         """
         self._refuse_holes(self.of(batch))
         return self.limits(batch)
@@ -64,7 +64,7 @@ class OwnTokens:
         return [row[start:stop] for row, (start, stop) in zip(ids, self.spans(batch), strict=True)]
 
     def padded_in_front(self, batch: Any) -> bool | None:
-        """Return whether a batch is padded in front; None where nothing is padded."""
+        """Return whether a batch is padded on the left; None if nothing is padded."""
         own = self.of(batch)
         padded = ~own.all(1)
         return bool((~own[padded, 0]).all()) if bool(padded.any()) else None
@@ -88,14 +88,14 @@ class OwnTokens:
 
 @dataclass(frozen=True)
 class Tokenwise:
-    """A node ``(B, T)`` with an entry for each token.
+    """A node ``(B, T)`` with one entry per token.
 
     Attributes:
-        own: Which tokens are a row's own.
-        exemplar: A node of this kind; it may be empty.
-        pad: What stands at padding; None until a batch showed it.
-        in_front: Whether batches are padded in front; None until a batch showed it.
-        default: What stands at padding before a batch showed it.
+        own: The tokens of a row that are not padding.
+        exemplar: A node of the same type; it may be empty.
+        pad: Value at padding; None until a batch with padding was seen.
+        in_front: Whether batches are padded on the left; None until a batch with padding was seen.
+        default: Value at padding until a batch with padding was seen.
     """
 
     own: OwnTokens
@@ -109,7 +109,7 @@ class Tokenwise:
         """Return the entries of each row's own tokens.
 
         Raises:
-            NotMeasurableError: The node has another shape than the ids.
+            NotMeasurableError: The node and the ids have different shapes.
         """
         rows, ids = as_tensor(node), as_tensor(tree.get(batch, self.own.ids))
         if rows.shape != ids.shape:
@@ -123,7 +123,7 @@ class Tokenwise:
         """Return the rows, padded to the longest.
 
         Raises:
-            NotMeasurableError: They differ in length, and no mask could tell what is padded.
+            NotMeasurableError: They differ in length, and there is no mask to mark padding.
         """
         counts = {len(row) for row in rows}
         if len(counts) > 1 and self.own.mask is None:
@@ -136,7 +136,7 @@ class Tokenwise:
         return as_before(_padded_rows(list(rows), value, in_front=bool(self.in_front)), self.exemplar)
 
     def settled(self, batch: Any, node: Any) -> "Tokenwise":
-        """Return the holding with the padding that a batch shows, where it was not known."""
+        """Return the holding with unknown padding attributes set from a batch."""
         if self.in_front is not None and self.pad is not None:
             return self
         padding = as_tensor(node).detach().cpu()[~self.own.of(batch)]
@@ -156,5 +156,5 @@ def _padded_rows(rows: list[Tensor], value: float, *, in_front: bool) -> Tensor:
 
 
 def default_padding(rows: Iterable[Tensor]) -> float:
-    """Return what most likely stands at padding of a leaf: -100 where labels hold it, else 0."""
+    """Return the most likely value of a leaf at padding: -100 if the leaf contains it, otherwise 0."""
     return IGNORED if any(bool((row == IGNORED).any()) for row in rows) else 0

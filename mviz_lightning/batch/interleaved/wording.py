@@ -1,4 +1,4 @@
-"""What was found of an interleaved text, in one line of the log."""
+"""One log line about an interleaved text."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from mviz_lightning.batch.interleaved.tokenwise import Tokenwise
 from mviz_lightning.batch.schema import BatchSchema
 
 SIDES = {True: "padded in front", False: "padded behind", None: "never padded so far"}
-"""Whether batches are padded in front -> in words."""
+"""Whether batches are padded on the left -> words."""
 
 
 def interleaving_line(schema: BatchSchema) -> str:
-    """Return one line that says how rows are rebuilt; empty for batches without placeholders."""
+    """Return one line about how rows are rebuilt; empty for batches without placeholders."""
     found = schema.interleaving
     if found is None:
         return ""

@@ -1,4 +1,4 @@
-"""The words of a text that holds placeholders: its tokens that may be masked."""
+"""The words of a text with placeholders: the tokens that may be masked."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from mviz_lightning.batch.interleaved.interleaving import Interleaving
 def maskable_words(found: Interleaving, texts: Sequence[Tensor], ends: Tensor | None, length: int) -> Tensor:
     """Return ``(N, T)`` bool: True at the tokens of questions, which may be masked.
 
-    All others stay: blocks, special tokens, white space, the answer, the last token of the prompt, whose logits are
-    read, and the first one, which sees itself alone.
+    All other tokens are never masked: blocks, special tokens, white space, the answer, the last token of the prompt
+    (whose logits are read), and the first token (which attends only to itself).
 
     Args:
-        found: What is interleaved.
+        found: The interleaved text and its modalities.
         texts: The ids of each example's own tokens, ``(T,)`` each.
-        ends: ``(N,)`` long: where each prompt ends and the answer begins; None where texts have no answer.
+        ends: ``(N,)`` long: the end of each prompt, where the answer begins; None if texts have no answer.
         length: Number of tokens of the longest text, T.
     """
     words, others = torch.zeros(len(texts), length, dtype=torch.bool), torch.tensor(sorted(_no_words(found)))
