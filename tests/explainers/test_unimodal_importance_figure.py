@@ -37,7 +37,6 @@ from mviz_lightning.plotting.labels import format_weight
 from mviz_lightning.plotting.panels import GAP, MARGIN
 from mviz_lightning.sinks.records import Picture, Record, Table
 
-
 PATCH = (DPI * PANEL / 2) ** 2
 """Pixels of a segment."""
 
