@@ -35,7 +35,7 @@ FOOT_LETTERS = 66
 
 NOTE = (
     "A sparse linear model predicts the model's prediction from the fused features. A bar is what a feature adds here: "
-    "its weight times its activation, in standard deviations from the mean."
+    "its weight times its activation, which is in standard deviations (SD) from the mean."
 )
 """How to read the picture of an example."""
 
@@ -167,8 +167,8 @@ def _draw_bars(axes: "Axes", found: ExampleFeatures, labels: Labels) -> None:
     axes.set_ylim(max(1, len(effects)) - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(axis="x", labelsize=8)
-    scale = "standard deviations of the value" if labels.task == "regression" else "logit of the sparse model"
-    axes.set_xlabel(f"weight x standardised activation ({scale})", fontsize=8, labelpad=1)
+    scale = "SD of the value" if labels.task == "regression" else "logit"
+    axes.set_xlabel(f"weight x activation ({scale})", fontsize=8, labelpad=1)
 
 
 # -- Tables ----------------------------------------------------------------------------------------------------------
