@@ -79,7 +79,7 @@ STYLES = (("-", "o"), ("--", "s"))
 MARKS = {State.UNUSED: "○", State.REDUNDANT: "◇", State.COLLAPSED: "✖"}
 """State of a modality -> its marker, as a letter."""
 
-LEFTS, WIDTHS, HEIGHT, HEADING, BELOW = (0.44, 2.72), (1.5, 1.25), 1.15, 0.42, 0.24
+LEFTS, WIDTHS, HEIGHT, HEADING, BELOW = (0.44, 2.72), (1.5, 1.2), 1.15, 0.42, 0.24
 """Inches: left edges and widths of both columns, height of a diagram, and what is above it and below."""
 
 LETTERS, APART = 8, 0.14
@@ -190,4 +190,4 @@ def _write_ends(axes: "Axes", ends: dict[str, float]) -> None:
     place = -1.0
     for above, (words, value) in zip(range(len(ordered) - 1, -1, -1), ordered, strict=True):
         place = min(max((value - low) / (high - low), place + APART), 1 - above * APART)
-        axes.text(1.03, place, words, transform=axes.transAxes, fontsize=8.5, color=DARK, va="center", parse_math=False)
+        axes.text(1.03, place, words, transform=axes.transAxes, fontsize=8, color=DARK, va="center", parse_math=False)
