@@ -107,7 +107,7 @@ class _GrowingTables:
     def __init__(self) -> None:
         self.of_key: dict[str, Any] = {}
 
-    def table(self, key: str, columns: list[str], rows: list[list[Any]], step: int) -> Any:
+    def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> Any:
         """Return the table of a key with the rows of a step; the first column is the step."""
         import wandb
 
@@ -117,7 +117,7 @@ class _GrowingTables:
             table = None
         self.of_key[key] = table
         if table is None:
-            return wandb.Table(columns=columns, data=rows)
+            return wandb.Table(columns=list(columns), data=[[*row] for row in rows])
         written = len(table.data)
         table.data[:] = [[]] * written  # W&B counts the rows that are written already, and reads them no more
         try:

@@ -110,7 +110,7 @@ def test_charts_of_pairs_begin_with_retrieval_and_the_embeddings():
     titles = [chart.title for chart in dashboard("mviz", ["image", "text"], keys).charts]
     assert titles[0] == "score, and that of unimodal contributions alone"
     assert titles[2] == "modality gap, and distance of matching embeddings"
-    assert titles.index("alone and in interaction") == 5
+    assert titles.index("total/image with 95 %") == 5
 
 
 def test_a_report_of_pairs_tells_where_the_embeddings_lie():
