@@ -34,10 +34,16 @@ FIGURES = (
 )
 """Files of a method that draw; nothing numerical imports them or plotting when it is imported."""
 
+DOOR = "callbacks/lightning_packages.py"
+"""The one file that imports Lightning, whichever of its two packages is there."""
+
 LIBRARIES = {
     "wandb": ("sinks/",),
     "tensorboard": ("sinks/",),
-    "lightning": ("callbacks/", "engine/memory.py"),
+    "lightning": (DOOR, "cli/lightning_cli.py"),
+    "pytorch_lightning": (DOOR,),
+    "lightning_utilities": (DOOR,),
+    "lightning_fabric": (),
     "matplotlib": ("plotting/", "modalities/", *(f"explainers/*/{name}" for name in FIGURES)),
 }
 """Libraries, and the only folders and files that may import them."""
@@ -358,6 +364,7 @@ def test_rooms_that_know_one_another_would_be_found() -> None:
         "from torch.utils.tensorboard import SummaryWriter",
         "import matplotlib.pyplot as plt",
         "def f():\n    from lightning.pytorch import Trainer",
+        "import pytorch_lightning as pl",
     ],
 )
 @pytest.mark.parametrize("path", ["batch/x.py", "explainers/dime/explainer.py"])

@@ -5,15 +5,13 @@ from functools import partial, wraps
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info
-
 from mviz_lightning.actions import Action, Alarms, StopTraining
 from mviz_lightning.batch import Modality
 from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.acting import Acting
 from mviz_lightning.callbacks.alarm_pairing import Alarm, Unguarded
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, Hook
+from mviz_lightning.callbacks.lightning_packages import LightningModule, Trainer, rank_zero_info
 from mviz_lightning.collapse.verdict import Verdict
 from mviz_lightning.engine.model_call import resolve_function
 from mviz_lightning.engine.placeholder_tokens import placeholder_tokens
@@ -23,7 +21,8 @@ from mviz_lightning.session.history import History
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import RunRecord, State, of_head
 
-Function: TypeAlias = Callable[[Trainer, LightningModule, Verdict], None]
+Function: TypeAlias = Callable[[Any, Any, Verdict], None]
+"""The user's own, of the trainer and the module, which are of either Lightning package."""
 
 OneAction: TypeAlias = str | Action | Function
 

@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from lightning.pytorch import LightningModule, Trainer
-
 from mviz_lightning.batch import Modality
+from mviz_lightning.callbacks.lightning_packages import LightningModule, Trainer
 from mviz_lightning.callbacks.portable import Portable
 from mviz_lightning.collapse.score_reference import ScoreReference
 from mviz_lightning.errors import ConfigurationError, Guard

@@ -4,8 +4,7 @@ import logging
 from functools import partial
 from pathlib import Path
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_module  # type: ignore[attr-defined]
-
+from mviz_lightning.callbacks.lightning_packages import rank_zero_module
 from mviz_lightning.callbacks.time_budget import PAGE
 from mviz_lightning.callbacks.trainer_run import TrainerRun
 from mviz_lightning.collapse.messages import standing

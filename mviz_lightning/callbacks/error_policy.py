@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any, Literal, TypeVar, cast
 
-from lightning.pytorch.utilities import rank_zero_only
-
+from mviz_lightning.callbacks.lightning_packages import rank_zero_only
 from mviz_lightning.errors import LOG, ConfigurationError, MonitorWarning, NotMeasurableError, describe_error, warn_user
 
 T = TypeVar("T")

@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lightning.pytorch.utilities import rank_zero_info
-
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, is_misconfigured
+from mviz_lightning.callbacks.lightning_packages import rank_zero_info
 from mviz_lightning.callbacks.time_budget import SHARES, TimeBudget
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.explainers import Explainer

@@ -4,13 +4,12 @@ import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded
+from mviz_lightning.callbacks.lightning_packages import LightningModule, PackageCallback, Trainer
 from mviz_lightning.callbacks.return_address import ReturnAddress
 
 
-class Portable(Callback):
+class Portable(PackageCallback):
     """A callback whose copies and pickles leave out what belongs to one run of one trainer.
 
     Attributes:

@@ -6,8 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-from lightning.pytorch.utilities import rank_zero_info
-
+from mviz_lightning.callbacks.lightning_packages import rank_zero_info
 from mviz_lightning.callbacks.time_budget import SHARES, TimeBudget
 from mviz_lightning.collapse.towers import reads_retrieval
 from mviz_lightning.explainers import Explainer

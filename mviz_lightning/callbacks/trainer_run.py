@@ -5,11 +5,10 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
-
 from mviz_lightning.callbacks import trainer_facts
 from mviz_lightning.callbacks.alarm_pairing import Alarm, alarm_of, judged
 from mviz_lightning.callbacks.error_policy import ErrorPolicy
+from mviz_lightning.callbacks.lightning_packages import LightningModule, Trainer
 from mviz_lightning.callbacks.measurement_run import MeasurementRun, RunResult
 from mviz_lightning.callbacks.reporter import Reporter
 from mviz_lightning.callbacks.run_description import RunDescription
@@ -246,7 +245,7 @@ class TrainerRun:
         if row is None:
             return None
         self.error_policy.guard(partial(self.reporter.write, row))
-        self._describe(trainer, row, finished=not self.fits)
+        self._describe(trainer, row, finished=not trainer_facts.trains(trainer))
         self.error_policy.guard(partial(self.reporter.tell, self.tables, row))
         self._show(with_trainer_row=True)
         if self.fits and self.schedule.draws:

@@ -117,7 +117,7 @@ class _GrowingTables:
             table = None
         self.of_key[key] = table
         if table is None:
-            return wandb.Table(columns=list(columns), data=[[*row] for row in rows])
+            return wandb.Table(columns=[*columns], data=[[*row] for row in rows])
         written = len(table.data)
         table.data[:] = [[]] * written  # W&B counts the rows that are written already, and reads them no more
         try:
@@ -129,12 +129,12 @@ class _GrowingTables:
         return table
 
 
-def _incremental_table(columns: list[str]) -> Any:
+def _incremental_table(columns: Sequence[str]) -> Any:
     """Return an empty incremental table; None where this W&B has none (before 0.20)."""
     import wandb
 
     try:
-        return wandb.Table(columns=columns, log_mode="INCREMENTAL")
+        return wandb.Table(columns=[*columns], log_mode="INCREMENTAL")
     except (TypeError, AssertionError):
         return None
 
