@@ -44,7 +44,7 @@ LIBRARIES = {
     "mlflow": ("sinks/",),
     "swanlab": ("sinks/",),
     "trackio": ("sinks/", "loggers/"),
-    "lightning": (DOOR, "loggers/"),
+    "lightning": (DOOR, "cli/lightning_cli.py", "loggers/"),
     "pytorch_lightning": (DOOR, "loggers/"),
     "lightning_utilities": (DOOR,),
     "lightning_fabric": (),

@@ -11,7 +11,7 @@ class CometSink(LoggerSink):
 
     def picture(self, key: str, record: Picture, step: int) -> None:
         """Write a picture with its caption as metadata."""
-        about = {"caption": record.caption} if record.caption else None
+        about = {"caption": record.description} if record.description else None
         self.logger.experiment.log_image(BytesIO(record.png), name=key, step=step, metadata=about)
 
     def table(self, key: str, record: Table, step: int) -> None:

@@ -34,16 +34,23 @@ class Picture(Brief):
         pixels: ``(H, W, 3)`` uint8.
         caption: One line of text that loggers show with the picture.
         keep: Whether the file sink also keeps the pictures of earlier steps; loggers always do.
+        note: How to read the picture, in sentences; it stands beside the picture, since a dashboard shrinks its pixels.
     """
 
     key: str
     pixels: Pixels
     caption: str = ""
     keep: bool = False
+    note: str = ""
+
+    @property
+    def description(self) -> str:
+        """The caption and, in a paragraph of its own, the note."""
+        return "\n\n".join(filter(None, (self.caption, self.note)))
 
     @cached_property
     def png(self) -> bytes:
-        """The bytes of a PNG file with the caption inside, encoded once for all sinks.
+        """The bytes of a PNG file with caption and note inside, encoded once for all sinks.
 
         PNG's line filters are not used: with them, encoding takes three times as long, and drawings get no smaller.
 
@@ -56,8 +63,8 @@ class Picture(Brief):
         lines = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # every line starts with its filter: 0, none
         lines[:, 1:] = self.pixels.reshape(height, -1)
         header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits per channel, RGB
-        described = b"Description\0\0\0\0\0" + self.caption.encode("utf-8", "replace")
-        chunks = [(b"IHDR", header), (b"iTXt", described)][: 2 if self.caption else 1]
+        described = b"Description\0\0\0\0\0" + self.description.encode("utf-8", "replace")
+        chunks = [(b"IHDR", header), (b"iTXt", described)][: 2 if self.description else 1]
         chunks += [(b"IDAT", zlib.compress(lines.tobytes(), COMPRESSION_LEVEL)), (b"IEND", b"")]
         return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
 
@@ -152,16 +159,6 @@ class FileRecord:
 
 Record: TypeAlias = Picture | Table | MarkdownText | Alert | Sound | FileRecord
 """All records that a sink's ``write`` takes."""
-
-KINDS: Mapping[type, str] = {
-    Picture: "pictures",
-    Table: "tables",
-    MarkdownText: "texts",
-    Alert: "alerts",
-    Sound: "sounds",
-    FileRecord: "files",
-}
-"""Every kind of record, and its word in a message."""
 
 
 class State(IntEnum):

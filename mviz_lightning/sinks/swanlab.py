@@ -23,7 +23,7 @@ class SwanLabSink(LoggerSink):
         """Write a picture with its caption."""
         import swanlab
 
-        self._log(key, swanlab.Image(record.pixels, caption=record.caption or None), step)
+        self._log(key, swanlab.Image(record.pixels, caption=record.description or None), step)
 
     def table(self, key: str, record: Table, step: int) -> None:
         """Write a table without its pictures."""

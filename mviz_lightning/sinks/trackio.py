@@ -13,7 +13,7 @@ class TrackioSink(LoggerSink):
         """Write a picture with its caption."""
         import trackio
 
-        self._log(key, trackio.Image(record.pixels, caption=record.caption or None), step)
+        self._log(key, trackio.Image(record.pixels, caption=record.description or None), step)
 
     def table(self, key: str, record: Table, step: int) -> None:
         """Write a table with its pictures."""

@@ -1,4 +1,4 @@
-"""One example over the training: its maps at several moments, and the curves of UC and MI."""
+"""One example over the training: its maps at several times, and the curves of UC and MI."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,20 +9,20 @@ from mviz_lightning.explainers.dime.figure import largest
 from mviz_lightning.explainers.dime.result import Attribution, Moment
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.modalities import ModalityType
-from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
+from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, diverging, wrapped
 from mviz_lightning.plotting.panels import COLOURS, LINE, MARGIN, SCALE
 from mviz_lightning.plotting.text_fitting import distinct, legible
 from mviz_lightning.plotting.trust import shown
 from mviz_lightning.sinks.records import Picture
 
-MOMENTS = 6
-"""Largest number of maps in a strip; the curves show all moments."""
+MOMENTS = 5
+"""Largest number of maps in a strip; the curves have all times."""
 
 LISTED = 10
-"""Largest number of segments that are listed by name."""
+"""Largest number of segments listed by name."""
 
 LABEL, STRIP_GAP, CURVE = 0.62, 0.05, 1.5
-"""Inches: room for the name before a strip, gap between maps, height of the curves."""
+"""In inches: space for the name before a strip, gap between maps, height of the curves."""
 
 LETTERS = 17
 """Largest number of letters of a segment's name."""
@@ -31,10 +31,10 @@ SIDES = (("UC", "unimodal"), ("MI", "interaction"))
 
 
 def picture_over_epochs(moments: Sequence[Moment], drawing: DrawingContext, key: str) -> Picture:
-    """Draw how one example's explanation moved.
+    """Draw how one example's explanation changed.
 
     Args:
-        moments: In order.
+        moments: Its explanations, in order.
         drawing: Modality types, labels and canvas.
         key: Key of the picture.
     """
@@ -49,7 +49,7 @@ def picture_over_epochs(moments: Sequence[Moment], drawing: DrawingContext, key:
     shown = drawing.labels.example(first.explanation.position) + (f"{region}," if region else "")
     title = wrapped(
         f"{shown} from {first.label} to {last.label}: what drives {' / '.join(names)}, alone (UC) and together (MI)",
-        68,
+        TITLE_LETTERS,
     )
     canvas = drawing.canvas
     canvas.begin(0.1 + len(title) * LINE + sum(strips.values()) + len(strips) * 2 * LINE + CURVE + 0.75)
@@ -65,7 +65,7 @@ def picture_over_epochs(moments: Sequence[Moment], drawing: DrawingContext, key:
 
 
 def thinned(moments: Sequence[Moment]) -> Sequence[Moment]:
-    """Return as many moments as a strip holds, the first and the last among them."""
+    """Return as many moments as fit into a strip, including the first and the last."""
     places = np.linspace(0, len(moments) - 1, min(MOMENTS, len(moments))).round().astype(int)
     return [moments[place] for place in places]
 
@@ -114,7 +114,7 @@ def _left(column: int, width: float) -> float:
 
 
 def _draw_matrices(canvas: Canvas, top: float, name: str, kept: Sequence[Moment], drawing: DrawingContext) -> None:
-    """List segments by name; a column for each moment, UC to the left and MI to the right."""
+    """List segments by name, with a column for each moment; UC is on the left, MI on the right."""
     parts, example = [moment.output.parts[name] for moment in kept], kept[0].explanation.example
     segments, colours = _listed(parts), diverging(largest(*parts))
     if not segments:
@@ -148,12 +148,12 @@ def _draw_curves(canvas: Canvas, top: float, moments: Sequence[Moment]) -> None:
     curves: list[tuple[str, str, dict[str, Any]]] = [
         ("UC", "unimodal", {"color": COLOURS[0], "marker": "o"}),
         ("MI", "interaction", {"color": COLOURS[5], "marker": "s"}),
-        ("UC + MI", "value", {"color": "black", "linestyle": ":", "marker": "."}),
+        ("sum", "value", {"color": "black", "linestyle": ":", "marker": "."}),
     ]
     for label, attribute, style in curves:
         axes.plot(places, [getattr(m.output, attribute) for m in moments], label=label, markersize=4, **style)
     axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
-    axes.set_xticks(places[:: -(-len(places) // 10)])
+    axes.set_xticks(places[:: -(-len(places) // 7)])
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(labelsize=8, length=2)
     axes.set_xlabel(moments[0].label.rpartition(" ")[0], fontsize=8.5, labelpad=2)
