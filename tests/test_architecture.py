@@ -40,7 +40,7 @@ DOOR = "callbacks/lightning_packages.py"
 LIBRARIES = {
     "wandb": ("sinks/",),
     "tensorboard": ("sinks/",),
-    "lightning": (DOOR,),
+    "lightning": (DOOR, "cli/lightning_cli.py"),
     "pytorch_lightning": (DOOR,),
     "lightning_utilities": (DOOR,),
     "lightning_fabric": (),

@@ -34,6 +34,9 @@ ALLOWED = {
     ("engine/processes.py", "pickle"): "reads what a process of the same run sent, as every collective of objects",
     ("session/run_description.py", "importlib"): "reads the versions of packages, whose names are written there",
     ("cli/commands.py", "importlib"): "reads the version of this package",
+    ("callbacks/lightning_packages.py", "importlib"): "imports one of the two packages of Lightning, named there",
+    ("cli/configuration.py", "yaml"): "reads what the user passes as --config, by safe_load, which builds plain data",
+    ("cli/lightning_cli.py", "pkgutil.resolve_name"): "finds the classes that the user names as --model and --data",
     ("session/shared_start.py", "pickle"): "reads what a process of the same run sent, as every collective of objects",
 }
 """File and what it uses -> why."""

@@ -22,8 +22,8 @@ class GradientModulation(Action):
     After Peng, Wei, Deng, Wang and Hu, "Balanced multimodal learning via on-the-fly gradient modulation" (CVPR 2022).
     The gradient g of the encoder of modality u becomes k g + h:
 
-    * * k = 1 - tanh(alpha * rho) if rho, the discrepancy ratio of u to the other modalities, exceeds 1; otherwise k =
-    1; * h is Gaussian noise with the standard deviation of the entries of g, for weights (two axes or more).
+    * k = 1 - tanh(alpha * rho) if rho, the discrepancy ratio of u to the other modalities, exceeds 1; otherwise k = 1;
+    * h is Gaussian noise with the standard deviation of the entries of g, for weights (two axes or more).
 
     In the paper, rho compares the softmax confidences in the true class, in the mini-batch, of each modality's part of
     a linear fusion. A general model has no such parts. Here rho is the ratio of the outputs' standard deviations that

@@ -17,7 +17,7 @@ class RowCounts(Protocol):
 
     @property
     def said(self) -> str:
-        """What tells the counts, in words."""
+        """The source of the counts, in words."""
 
     def lengths(self, batch: Any, total: int) -> list[int]:
         """Return the number of rows of each example of a batch; their sum is ``total``.
@@ -42,7 +42,7 @@ class CountLeaf:
 
     @property
     def said(self) -> str:
-        """What tells the counts, in words."""
+        """The source of the counts, in words."""
         return repr(tree.path(self.keys))
 
     def lengths(self, batch: Any, total: int) -> list[int]:
@@ -67,7 +67,7 @@ class Boundaries:
 
     @property
     def said(self) -> str:
-        """What tells the counts, in words."""
+        """The source of the counts, in words."""
         return repr(tree.path(self.keys))
 
     def lengths(self, batch: Any, total: int) -> list[int]:
@@ -97,7 +97,7 @@ class Numbers:
 
     @property
     def said(self) -> str:
-        """What tells the counts, in words."""
+        """The source of the counts, in words."""
         return repr(tree.path(self.keys))
 
     def lengths(self, batch: Any, total: int) -> list[int]:
@@ -142,7 +142,7 @@ class Edges:
 
     @property
     def said(self) -> str:
-        """What tells the counts, in words."""
+        """The source of the counts, in words."""
         return repr(tree.path(self.keys))
 
     def lengths(self, batch: Any, total: int) -> list[int]:

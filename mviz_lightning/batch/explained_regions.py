@@ -26,7 +26,7 @@ class ExplainedRegions:
     Attributes:
         labels: Labels of all positions.
         choice: The user's choice; None for the class in ``classes``.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         classes: ``(N,)`` long: the class whose positions are the region if the user chose no other; -100 for all
             positions.
         names: Names of the classes.
@@ -133,7 +133,7 @@ class ExplainedRegions:
         for axis in range(len(at) - 2):
             found.append(
                 int(at[axis].median())
-            )  # of an even number the lower one: the slice holds a part of the region
+            )  # of an even number the lower one: the slice then contains a part of the region
             at = at[:, at[axis] == found[-1]]
         return tuple(found)
 

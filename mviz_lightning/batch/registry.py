@@ -23,7 +23,7 @@ class ClassTest:
     test: Callable[[type], bool]
 
     def __call__(self, value: Any) -> bool:
-        """Return whether a value is meant."""
+        """Return whether a value is of the type."""
         return self.test(type(value))
 
 

@@ -31,7 +31,7 @@ class Measuring(Remembering):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check what can be checked before data flows."""
         policy = self._error_policy  # that of the guard around this hook; the run gets another
-        self._phase = str(getattr(stage, "value", stage))
+        self._phase = str(getattr(stage, "value", stage)) if self._revisited is None else "fit"
         try:
             self._begin(trainer, pl_module)
             self._run.attach(trainer, self._max_overhead)
@@ -75,7 +75,8 @@ class Measuring(Remembering):
         self._error_policy.guard(partial(self._run.measure, trainer), failed="a run failed")
         if (row := self._run.publish(trainer, pl_module)) is not None:
             self._closing.add(row)
-            self._run.act(trainer, pl_module, row)
+            if self._revisited is None:  # an action changes a training
+                self._run.act(trainer, pl_module, row)
 
     @guarded
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -103,9 +104,16 @@ class Measuring(Remembering):
     @guarded
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Tell what was found, when all else is said, and send it back from a spawned process."""
-        self._error_policy.guard(partial(self._closing.tell, table=self._run.fits))
-        self._error_policy.guard(self._run.reporter.close)
+        if self._revisited is None:
+            self._error_policy.guard(partial(self._closing.tell, table=self._run.fits))
+            self._error_policy.guard(self._run.reporter.close)
         self.send_back(trainer)
+
+    def finish_revisits(self) -> None:
+        """Draw the curves and the examples over all moments that were revisited, and tell what was found."""
+        self._run.finish()
+        self._closing.tell(table=True)
+        self._run.reporter.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Draw what was found before an error ended the training, without hiding that error."""

@@ -10,6 +10,7 @@ from mviz_lightning.callbacks.alarm_pairing import Monitor, require_own_name
 from mviz_lightning.callbacks.error_policy import ErrorPolicy, guarded
 from mviz_lightning.callbacks.lightning_packages import LightningModule, Trainer
 from mviz_lightning.callbacks.return_address import Returned
+from mviz_lightning.callbacks.revisiting import Revisited
 from mviz_lightning.callbacks.schedule import Schedule
 from mviz_lightning.checkpoint.saved import DamagedError, Saved, plain
 from mviz_lightning.session.config import SessionConfig
@@ -38,6 +39,7 @@ class Remembering(Monitor):
     _error_policy: ErrorPolicy
     _phase: str
     _checkpoint_bytes: int
+    _revisited: Revisited | None = None
 
     @abstractmethod
     def _reset(self, session: Session) -> None:
@@ -48,14 +50,26 @@ class Remembering(Monitor):
         require_own_name(trainer, self.name)
         if self._address.is_abroad and (found := self._address.peek()):  # of a run before, forked too
             self._take(found)
-        fits = self._phase == "fit"
-        continues = fits and trainer.global_step > 0 and self._fit_session.measures(pl_module)
+        fits, again = self._phase == "fit", self._revisited is not None
+        continues = fits and not again and trainer.global_step > 0 and self._fit_session.measures(pl_module)
         session = self._fit_session if continues else Session(self.config)
         self._reset(session)
         if fits and not continues:
             self._fit_session = session
-            for past in (self.history, self.explanation_history, self._schedule):
+            for past in (self._schedule, *(() if again else (self.history, self.explanation_history))):
                 past.clear()
+
+    def revisit(self, moment: Revisited) -> None:
+        """Measure each validation from now on as the one that the training made at a moment, however it began.
+
+        All that is due at some validation is due at this one. The runs of all moments are one history, and each is
+        judged by the runs of its training, as far as the checkpoint holds them.
+
+        Args:
+            moment: The moment of the next validation. The trainer's own epoch and step are those of the checkpoint.
+        """
+        self._revisited = moment
+        self.history.judge_alone()
 
     @guarded
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -107,14 +121,26 @@ class Remembering(Monitor):
     def _load(self, state_dict: dict[str, Any]) -> None:
         saved = Saved(state_dict)
         saved.leave_out_all_but({"modalities", "history", "album", "probe", *self._schedule.state()})
-        if self._phase == "fit" or not self.history:
+        if self._revisited is not None:
+            self._go_back(saved, self._revisited)
+        elif self._phase == "fit" or not self.history:
             self.history.load(saved["history"])
-        if self._phase == "fit":
+        if self._phase == "fit" and self._revisited is None:
             self.explanation_history.load(saved["album"])
             self._schedule.load(saved)
             self._fit_session.load(saved["probe"])
             self._compare(saved)
         self._report_damages(saved)
+
+    def _go_back(self, saved: Saved, moment: Revisited) -> None:
+        """Take the examples and the runs before a moment; of other data, none of the checkpoint's tell anything."""
+        if moment.same_data:
+            training = History(self.history.modalities)
+            training.load(saved["history"])
+            self.history.look_back(training, moment.step)
+            self._fit_session.load(saved["probe"])
+            self._fit_session.forget_runs_at((moment.epoch, moment.step))
+            self._compare(saved)
 
     @property
     def _leaves(self) -> dict[str, list[str]]:

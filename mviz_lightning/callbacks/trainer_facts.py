@@ -39,6 +39,11 @@ def step_name(trainer: Any) -> str:
     return "test_step" if trainer.state.fn.value == "test" else "validation_step"
 
 
+def trains(trainer: Any) -> bool:
+    """Return whether the trainer runs a fit."""
+    return bool(trainer.state.fn.value == "fit")
+
+
 @contextmanager
 def beyond_sanity_check(trainer: Any) -> Iterator[None]:
     """Let a step that is replayed in the block see a validation: many steps return at once in the sanity check."""

@@ -245,7 +245,7 @@ class TrainerRun:
         if row is None:
             return None
         self.error_policy.guard(partial(self.reporter.write, row))
-        self._describe(trainer, row, finished=not self.fits)
+        self._describe(trainer, row, finished=not trainer_facts.trains(trainer))
         self.error_policy.guard(partial(self.reporter.tell, self.tables, row))
         self._show(with_trainer_row=True)
         if self.fits and self.schedule.draws:

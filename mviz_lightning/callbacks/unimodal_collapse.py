@@ -1,7 +1,7 @@
 """The alarm: a callback that judges, run by run, whether the model still uses every modality."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Real
@@ -199,11 +199,12 @@ class UnimodalCollapse(ActingAlarm):
             session: Measures what the scores of the head are compared with.
             guard: Calls what may fail.
         """
-        fits, runs = row.phase == "fit", [*history.fitted_of(head), row.of_head(head)]
+        fits, runs = row.phase == "fit", [*history.judged_before(head), row.of_head(head)]
         known = history.score_references.get(head)
         measured = self._measured(head, known, session, guard) if fits else guard(session.score_reference, None)
-        runs = runs if fits else runs[-1:]
-        reference, found = self._proven(runs, measured or ScoreReference(), history.modalities, session, guard)
+        runs = runs if fits and history.tells_training else runs[-1:]
+        judge = partial(self._judged, runs, modalities=history.modalities, alone=not (fits and history.tells_training))
+        reference, found = self._proven(judge, measured or ScoreReference(), session, guard)
         if measured is not None and measured.skill(0) is None:
             told = without_score(runs[-1], self.rule.expected)
             self._note(f"head {head}: {told}" if head else told)
@@ -227,25 +228,24 @@ class UnimodalCollapse(ActingAlarm):
 
     def _proven(
         self,
-        runs: Sequence[RunRecord],
+        judge: Callable[[ScoreReference], dict[str, Verdict]],
         reference: ScoreReference,
-        modalities: Sequence[str],
         session: Session,
         guard: Guard,
     ) -> tuple[ScoreReference, dict[str, Verdict]]:
         """Return the verdicts. Where a modality is not used, fit the proofs from the raw inputs, once."""
-        verdicts = self._judged(runs, reference, modalities)
+        verdicts = judge(reference)
         unproven = not reference.proven and any(verdict.state for verdict in verdicts.values())
         if not any(session.ranks.gather(unproven)):  # all processes fit the proof, or none
             return reference, verdicts
         reference = reference.with_proofs(guard(session.fit_proofs, None))
-        return reference, self._judged(runs, reference, modalities)
+        return reference, judge(reference)
 
     def _judged(
-        self, runs: Sequence[RunRecord], reference: ScoreReference, modalities: Sequence[str]
+        self, runs: Sequence[RunRecord], reference: ScoreReference, modalities: Sequence[str], *, alone: bool
     ) -> dict[str, Verdict]:
         """Judge by the whole training; outside the fit by this run alone."""
-        if runs[-1].phase == "fit":
+        if not alone:
             return rule_for(runs[-1], self.rule).judge(runs, reference, modalities)
         found = rule_for(runs[-1], replace(self.rule, patience=1)).judge(runs, reference, modalities)
         return {name: replace(verdict, since=None) for name, verdict in found.items()}

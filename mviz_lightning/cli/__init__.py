@@ -1,4 +1,4 @@
-"""The command line: each command has a file that reads its arguments and calls a function. Knows: report."""
+"""The command line: each command has a file that reads its arguments and calls a function. Knows: callbacks, report."""
 
 from mviz_lightning.cli.commands import main
 

@@ -5,7 +5,9 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from mviz_lightning.cli.explain import add_explain
 from mviz_lightning.cli.report import add_report
+from mviz_lightning.cli.spoken import say
 from mviz_lightning.errors import ConfigurationError, describe_error, message_of
 
 WRONG = 2
@@ -23,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     program.add_argument("--version", action="version", version=f"mviz-lightning {version('mviz-lightning')}")
     commands = program.add_subparsers(title="commands", metavar="COMMAND")
     add_report(commands)
+    add_explain(commands)
     return program
 
 
@@ -33,24 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Arguments of the program; by default those of the process.
     """
     program = parser()
-    given = program.parse_args(arguments)
+    given, others = program.parse_known_args(arguments)
+    if others and not getattr(given, "others_allowed", False):
+        program.error(f"unrecognized arguments: {' '.join(others)}")
     if not hasattr(given, "run"):
         program.print_help()
         return 0
     try:
-        given.run(given)
+        given.run(argparse.Namespace(**vars(given), others=others))
     except (ConfigurationError, OSError, ValueError) as error:
-        _say_wrong(f"{program.prog}: {_sentence(error)}")
+        say(f"{program.prog}: {_sentence(error)}", to=sys.stderr)
         return WRONG
     return 0
 
 
 def _sentence(error: Exception) -> str:
-    """Return the message of an error in a line; a message of the system's says what failed."""
-    said = message_of(error) if isinstance(error, ConfigurationError) else describe_error(error)
-    return " ".join(said.split())
-
-
-def _say_wrong(message: str) -> None:
-    encoding = sys.stderr.encoding or "utf-8"
-    print(message.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)  # noqa: T201 a program's word
+    """Return the message of an error: ours as it is, any other in a line that says what failed."""
+    return message_of(error) if isinstance(error, ConfigurationError) else " ".join(describe_error(error).split())

@@ -1,11 +1,11 @@
 """``python -m mviz_lightning report``: write the page of one run, or of several that are compared."""
 
 import argparse
-import sys
 import webbrowser
 from pathlib import Path
 from typing import Any
 
+from mviz_lightning.cli.spoken import say
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.report.folders import monitor_folder
 from mviz_lightning.report.page import PICTURES, write_page
@@ -60,9 +60,9 @@ def run_report(given: argparse.Namespace) -> None:
     folders = [monitor_folder(run) for run in given.runs]
     output = given.output or (SEVERAL if len(folders) > 1 else folders[0] / "report.html")
     page = _written(folders, output, given.pictures)
-    _say(f"{page} ({size_in_words(page.stat().st_size)})")
+    say(f"{page} ({size_in_words(page.stat().st_size)})")
     if given.open and not webbrowser.open(page.as_uri()):
-        _say("no browser could be started; open the file by hand")
+        say("no browser could be started; open the file by hand")
 
 
 def _written(folders: list[Path], output: Path, pictures: Any) -> Path:
@@ -93,8 +93,3 @@ def size_in_words(size: int) -> str:
         ('3.6 MB', '1 kB')
     """
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(1, round(size / 1e3))} kB"
-
-
-def _say(line: str) -> None:
-    encoding = sys.stdout.encoding or "utf-8"
-    print(line.encode(encoding, "backslashreplace").decode(encoding))  # noqa: T201 the answer of a program

@@ -34,7 +34,7 @@ def fit_proofs(
     Args:
         probe: The examples; up to 1,024 are used.
         target: ``(N, ...)`` their labels; examples without one are left out.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         outputs: Scores of one example, C.
         seed: Seed of the folds.
         kin: ``(N,)`` long: examples with equal numbers are related (kin) and are in one fold; None if no two are.

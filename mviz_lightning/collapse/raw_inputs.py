@@ -103,7 +103,7 @@ class RawInputs:
         Args:
             probe: The examples.
             target: ``(N, ...)`` their labels; examples without one are left out.
-            task: What the outputs stand for.
+            task: Type of the prediction task.
             outputs: Scores of one example, C.
             seed: Seed of the folds.
             kin: ``(N,)`` long: examples with equal numbers are related (kin: one patient, one video). None if no two

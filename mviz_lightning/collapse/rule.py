@@ -27,28 +27,31 @@ class CollapseRule:
     """The rule by which a modality counts as unused, collapsed or redundant.
 
     A check is *silent* on a modality if swapping it hardly changes the outputs (or changes them a little, and few
-    decisions) and hardly changes the score: ``(total < max_total or (total < 2 * max_total and flips < max_flips)) and
-    drop < max_drop``. Without labels there is no ``drop``, and the condition is ``total < 2 * max_total and flips <
-    max_flips``. In a regression, and if all decisions are equal, flips are not used. With M modalities ``max_total`` is
-    multiplied by ``2 / M``.
+    decisions) and hardly changes the score:
+    ``(total < max_total or (total < 2 * max_total and flips < max_flips)) and drop < max_drop``.
+    Without labels there is no ``drop``, and the condition is ``total < 2 * max_total and flips < max_flips``. In a
+    regression, and if all decisions are equal, flips are not used. With M modalities, ``max_total`` is multiplied by
+    ``2 / M``.
 
     For own answers, the condition is ``nats/<m> < min_nats``: the answer's loss in nats per token when the modality is
     swapped. With more than 16 outputs, a check is not silent on a modality with ``max_single`` or more of one output's
     variance.
 
-    * * A check counts if the skill is above ``min_skill``, or above three of its standard errors if these are less (for
-    example with 100 classes or more): before a model has learned, shares have no meaning. Below ``min_skill``,
-    ``max_drop`` is reduced in proportion. * * If the last ``patience`` checks are silent on a modality, it is not used.
-    Then it is * * *collapsed*, if it is named in ``expected``; or if its raw inputs explain more than ``min_gain`` of
-    the labels'   variance beyond the others (and more than three standard errors), or have a proven gain for a single
-    output's   label; or if they explain more than ``min_alone`` alone (and more than three standard errors), unless it
-    is   redundant. With ``expected``, no other modality is collapsed; * * *redundant*, if its raw inputs are proven to
-    explain the labels alone, no gain beyond the others is proven, the   gain plus two standard errors is below
-    ``max_gain``, and the others' raw inputs predict ``min_foretold`` of the   modality's own variance. If they predict
-    nearly all of it (95 %), it is a function of the others, and redundant   at any gain; * * *unused* otherwise. It is
-    also *unused* instead of collapsed while it is not yet learned: at every check so far,   its total has risen beyond
-    the interval of the new total, the score has not fallen, and the square root of the   total, at its present rate,
-    reaches the limit within ``wait`` checks.
+    * A check counts if the skill is above ``min_skill``, or above three of its standard errors if these are less (for
+      example with 100 classes or more): before a model has learned, shares have no meaning. Below ``min_skill``,
+      ``max_drop`` is reduced in proportion.
+    * If the last ``patience`` checks are silent on a modality, it is not used. Then it is
+    * *collapsed*, if it is named in ``expected``; or if its raw inputs explain more than ``min_gain`` of the labels'
+      variance beyond the others (and more than three standard errors), or have a proven gain for a single output's
+      label; or if they explain more than ``min_alone`` alone (and more than three standard errors), unless it is
+      redundant. With ``expected``, no other modality is collapsed;
+    * *redundant*, if its raw inputs are proven to explain the labels alone, no gain beyond the others is proven, the
+      gain plus two standard errors is below ``max_gain``, and the others' raw inputs predict ``min_foretold`` of the
+      modality's own variance. If they predict nearly all of it (95 %), it is a function of the others, and redundant
+      at any gain;
+    * *unused* otherwise. It is also *unused* instead of collapsed while it is not yet learned: at every check so far,
+      its total has risen beyond the interval of the new total, the score has not fallen, and the square root of the
+      total, at its present rate, reaches the limit within ``wait`` checks.
 
     Attributes:
         expected: Names of the modalities that must be used; None for all modalities that regressions prove informative.

@@ -74,7 +74,7 @@ def anchors(score: Metric, task: Task, target: Tensor, outputs: int) -> ScoreRef
 
     Args:
         score: A torchmetric of predictions and targets; larger may be better or worse.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         target: ``(n, ...)`` labels in the shape that metrics take.
         outputs: Scores of one example, C.
     """

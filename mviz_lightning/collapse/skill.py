@@ -45,7 +45,7 @@ def measured_skill(
 
     Args:
         score: A torchmetric of predictions and targets; larger may be better or worse.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         predicted: ``(n, C)`` or ``(n,)`` predictions (probabilities or values) of labelled examples.
         target: ``(n, ...)`` their labels in the shape that metrics take.
         outputs: Scores of one example, C.

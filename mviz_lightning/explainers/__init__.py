@@ -1,4 +1,4 @@
-"""Methods, one folder each: which rows to request, and what their outputs tell. Knows: collapse, engine."""
+"""Methods, one folder each: the rows that they request, and the interpretation of outputs. Knows: collapse, engine."""
 
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ MOVED = {
     "Subject": "mviz_lightning.explainers.ProbeContext",
     "Survey": "mviz_lightning.explainers.Explainer",
 }
-"""Old public name -> new place; the old names go with the next release."""
+"""Old public name -> new name. The next release removes the old names."""
 
 if not TYPE_CHECKING:  # type checkers then report names that do not exist
     __getattr__ = moved_names(__name__, MOVED)

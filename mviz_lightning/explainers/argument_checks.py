@@ -8,7 +8,7 @@ from mviz_lightning.errors.arguments import at_least
 
 
 def require_least(explainer: object, least: Mapping[str, int]) -> None:
-    """Raise a ConfigurationError where an argument, if there is one, is no whole number or smaller than it may be."""
+    """Raise a ConfigurationError if a given argument is not a whole number or is too small."""
     for name, bound in least.items():
         value = getattr(explainer, name)
         if value is not None:
@@ -16,7 +16,7 @@ def require_least(explainer: object, least: Mapping[str, int]) -> None:
 
 
 def are_positions(given: object) -> bool:
-    """Return whether an argument is a list of one or more whole numbers from 0 on."""
+    """Return whether an argument is a list of one or more whole numbers, 0 or larger."""
     if not isinstance(given, Sequence) or isinstance(given, str):
         return False
     return bool(given) and all(isinstance(number, Integral) and int(number) >= 0 for number in given)

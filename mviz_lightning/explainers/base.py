@@ -1,4 +1,4 @@
-"""The one protocol of all methods: plan what to ask the model, explain its responses, draw the result."""
+"""The interface of all methods: plan rows for the model, explain its responses, draw the result."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def underivable(segments: Segmentation) -> str:
-    """Return why outputs have no derivative by a modality's segments, in the words of pictures; empty if they do."""
+    """Return why outputs have no derivatives by a modality's segments, as text for pictures; empty if they have."""
     if isinstance(segments, Segments):
         return ""
     if isinstance(segments, JointSegments):
@@ -40,7 +40,7 @@ def underivable(segments: Segmentation) -> str:
 
 @dataclass(frozen=True)
 class ProbeContext:
-    """The fixed examples and how their outputs are read.
+    """The fixed examples, and how their outputs are read.
 
     Attributes:
         probe: The examples, with the segments of every modality.
@@ -49,10 +49,10 @@ class ProbeContext:
         positions: ``(N,)`` indices of the examples in the validation set.
         scale: ``(C,)`` factors that make several regression outputs comparable; None if the outputs are not scaled.
         seed: Seed of all random draws.
-        left_out: ``(C,)`` bool: the classes that some row masks; None if no row masks any.
-        maps: What outputs with positions have beside: the region of each example, whose mean output is explained; None
-            where an example has one row of outputs.
-        called: What reasons call that which gives the outputs: the model, or the head of one with several.
+        left_out: ``(C,)`` bool: the classes that are masked in some row; None if there are none.
+        maps: For outputs with positions: the region of each example, whose mean output is explained. None if an example
+            has one row of outputs.
+        called: Name of the source of the outputs in messages: the model, or one of its heads.
     """
 
     probe: Probe
@@ -67,20 +67,20 @@ class ProbeContext:
 
     @property
     def regions_read(self) -> int:
-        """Number of regions that a method with ``needs_regions`` gets of a row: those of its group; without maps 1."""
+        """Number of regions per row for a method with ``needs_regions``: those of its group; without maps 1."""
         return 1 if self.maps is None else self.design.size
 
     def reading(self, query: Query, example: int) -> Query:
-        """Return a query whose rows all read the region of one example, where outputs have positions."""
+        """Return a query whose rows all read the region of one example, if outputs have positions."""
         return query if self.maps is None else replace(query, read=torch.full((len(query),), example))
 
     def group(self, example: int) -> tuple[Tensor, int]:
-        """Return the ``(g,)`` group of an example, whose members are its donors, and its place in the group.
+        """Return the ``(g,)`` group of an example, whose members are its donors, and its position in the group.
 
-        An example of the reference set belongs to no group. It takes the first place of one that it fits.
+        An example of the reference set belongs to no group. It replaces the first member of a group of its kind.
 
         Raises:
-            RuntimeError: It fits none.
+            RuntimeError: There is no group of its kind.
         """
         groups, kinds = self.probe.groups, self.probe.kinds
         found = (groups == example).nonzero()
@@ -94,7 +94,7 @@ class ProbeContext:
         return substitute, 0
 
     def decomposable(self, outputs: Tensor) -> Tensor:
-        """Return ``(..., C)`` outputs in float64, on the scale on which methods decompose them."""
+        """Return ``(..., C)`` outputs in float64, on the scale for decomposition."""
         if self.task == "multiclass" and self.left_out is not None:
             return centred(outputs, self.left_out)
         return decomposable(outputs, self.task, self.scale)
@@ -123,12 +123,12 @@ class ProbeContext:
 
 @dataclass(frozen=True)
 class Request:
-    """What an explainer asks of the model.
+    """The rows and derivatives that an explainer requests from the model.
 
     Attributes:
         queries: Rows to evaluate.
         derivatives: Derivatives to compute.
-        second_round_rows: Largest number of rows that :meth:`Explainer.plan_second_round` will ask for.
+        second_round_rows: Largest number of rows that :meth:`Explainer.plan_second_round` will request.
     """
 
     queries: Sequence[Query] = ()
@@ -143,7 +143,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Fallback:
-    """What replaces a derivative that the model does not allow.
+    """The replacement of a derivative that the model does not have.
 
     Attributes:
         reason: Why there is no derivative.
@@ -156,7 +156,7 @@ class Fallback:
 
 @dataclass(frozen=True)
 class Responses:
-    """What the model returned for a request.
+    """The model's responses to a request.
 
     All values are finite and on the CPU, except for explainers with ``one_by_one``: these get the outputs as the model
     returned them.
@@ -165,9 +165,9 @@ class Responses:
         outputs: ``(R, C)`` outputs of each query.
         features: ``(R, F)`` features of each query; empty without ``needs_features``.
         derivatives: ``(R, ...)`` of each derivative, in the shape of the input; ``(R, 0)`` for one that failed.
-        memory: What this explainer remembered at its last run in the same training; empty at the first run.
+        memory: The ``memory`` of this explainer's previous result in the same training; empty at the first run.
         instead: Index of a derivative that failed -> its fallback.
-        memories: Name of each explainer of the same training -> what it remembered last.
+        memories: Name of each explainer of the same training -> its latest ``memory``.
         moment: Epoch and step of the training.
     """
 
@@ -183,23 +183,24 @@ class Responses:
 class Explainer(ABC):
     """A method: it plans rows, explains their outputs, and draws the result.
 
-    A method of your own is one class with ``plan``, ``explain`` and ``draw``; pass an object of it in ``explainers=``.
+    To add a method, write one class with ``plan``, ``explain`` and ``draw``, and pass an object of it in
+    ``explainers=``.
 
     Attributes:
         name: First part of the keys of its scalars, pictures and tables.
-        num_examples: Number of examples that it shows; they stay the same during the training.
+        num_examples: Number of shown examples; they are fixed during the training.
         every_n_validations: It runs at the first validation, at every n-th and at the end of the training.
         needs_features: Whether it also gets the fused features of every row.
-        needs_positions: Whether it gets the outputs at a lattice of positions, ``(R, P * C)``, and not of a region.
-        needs_regions: Whether, where outputs have positions, it gets the outputs ``(R, g * C)`` of the regions of all
-            members of a row's group, and not of the region of one example.
+        needs_positions: Whether it gets the outputs at a lattice of positions, ``(R, P * C)``, instead of a region's.
+        needs_regions: Whether, if outputs have positions, it gets the outputs ``(R, g * C)`` of the regions of all
+            members of a row's group, instead of the region of one example.
         layer: Name of the submodule whose input is the features; None for the last linear layer.
-        one_by_one: Whether single examples are planned and explained independently. Each process then explains its
-            share of the examples, ``plan`` and ``explain`` get one example at a time, a budget keeps as many examples
-            as it allows, and an example that raises a RuntimeError costs only itself. Such a method has no derivatives
-            and no second round. Otherwise the method gets all examples at once, on every process.
-        over_epochs: Whether its examples are kept over the training and drawn by :meth:`draw_over_epochs`. They have to
-            be :class:`~mviz_lightning.explainers.Explanation` objects.
+        one_by_one: Whether single examples are planned and explained independently. Then each process explains its
+            share of the examples, ``plan`` and ``explain`` get one example at a time, a budget reduces the number of
+            examples, and a RuntimeError skips only its own example. Such a method has no derivatives and no second
+            round. Otherwise the method gets all examples at once, on every process.
+        over_epochs: Whether its examples are stored during the training and drawn by :meth:`draw_over_epochs`. They
+            must be :class:`~mviz_lightning.explainers.Explanation` objects.
     """
 
     name: str
@@ -226,7 +227,7 @@ class Explainer(ABC):
 
     @abstractmethod
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Result:
-        """Return the result that follows from the model's responses.
+        """Compute the result from the model's responses.
 
         Args:
             probe_context: The fixed examples and how their outputs are read.
@@ -244,11 +245,11 @@ class Explainer(ABC):
         Args:
             result: What :meth:`explain` returned.
             drawing: Modality types, names of the classes, and whether inputs may be shown.
-            when: Moment of the training in words, ``epoch 3 (step 120)``; empty outside a training.
+            when: Time in the training, in words, ``epoch 3 (step 120)``; empty outside a training.
         """
 
     def kept(self, result: Any, context: "KeepingContext") -> Iterable[Mapping[str, Any]]:
-        """Return the lines of ``explanations.jsonl`` that keep a result; by default one with all its fields.
+        """Return the lines of ``explanations.jsonl`` for a result; by default one with all its fields.
 
         Args:
             result: What :meth:`explain` returned.
@@ -259,11 +260,11 @@ class Explainer(ABC):
         return lines_of_fields(result, context)
 
     def plan_second_round(self, probe_context: ProbeContext, result: Result) -> Request:
-        """Return the rows that a second round needs, after :meth:`explain`; nothing by default."""
+        """Return the rows of a second round, after :meth:`explain`; none by default."""
         return Request()
 
     def refine(self, probe_context: ProbeContext, result: Result, responses: Responses) -> Result:
-        """Return the result with the responses to :meth:`plan_second_round`; not called if nothing was requested."""
+        """Update the result with the responses to :meth:`plan_second_round`; not called if nothing was requested."""
         return result
 
     def join(self, results: Sequence[Result]) -> Result:
@@ -277,7 +278,7 @@ class Explainer(ABC):
         return Result(values=means, memory=memory, examples=[one for result in results for one in result.examples])
 
     def draw_over_epochs(self, moments: Sequence["Moment"], drawing: "DrawingContext") -> Sequence[Record]:
-        """Return pictures of how one example's explanation moved during the training; nothing by default."""
+        """Return pictures of how one example's explanation changed during the training; none by default."""
         return ()
 
     def check(self, outputs: int) -> None:  # noqa: B027 - most methods have nothing to check

@@ -1,4 +1,4 @@
-"""What the cards of all methods share: examples in words, maps of inputs, and the rows of a method without a card."""
+"""Common parts of all methods' cards: examples in words, maps of inputs, and rows of methods without a card."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from mviz_lightning.plotting.labels import Labels
 
 MOST_EXAMPLES = 8
-"""Largest number of examples that a notebook shows of one result."""
+"""Largest number of examples of one result in a notebook."""
 
 
 class ExampleDisplay:
-    """One example of a result: how its modalities look, and what their segments are called.
+    """One example of a result: views of its modalities, and names of their segments.
 
     Args:
         record: A part of a result with an example.
@@ -44,7 +44,7 @@ class ExampleDisplay:
         return list(modality_type.names(self.record.example, inputs=self.drawing.show_inputs))
 
     def view(self, modality: str) -> Mapping[str, Any]:
-        """Return how the input of a modality looks; empty where that is not known."""
+        """Return the view of a modality's input; empty if unknown."""
         if self.drawing is None:
             return {}
         modality_type = self.drawing.modality_types[modality]
@@ -52,29 +52,29 @@ class ExampleDisplay:
         return seen
 
     def map(self, modality: str, title: str, weights: Tensor, limit: float, r2: float | None = None) -> SegmentMap:
-        """Return a map of weights; faint where it is not to be trusted."""
+        """Return a map of weights; it is faint if its R2 is too low."""
         foot, fade = ("", 1.0) if r2 is None else (verdict(r2)[0], strength(r2))
         names = self.names(modality, len(weights))
         return SegmentMap(modality, title, names, array(weights), limit, self.view(modality), fade, foot)
 
     def input(self, modality: str) -> list[SegmentMap]:
-        """Return the picture of a modality as the model gets it; nothing for other inputs, whose maps show them."""
+        """Return the input picture of a modality; an empty list for other inputs, whose maps contain the input."""
         view = self.view(modality)
         if not view.get("webp"):
             return []
         return [SegmentMap(modality, modality, [], array([]), 0.0, view, foot="input")]
 
     def cells(self, index: int) -> list[Any]:
-        """Return the cells that rows of an output begin with, of the columns ``OUTPUT_COLUMNS``."""
+        """Return the first cells of an output's rows, for the columns ``OUTPUT_COLUMNS``."""
         return [self.record.position, index, self.labels.output(index)]
 
 
 OUTPUT_COLUMNS = ("example", "output", "output_name")
-"""Columns that rows of an explained output begin with."""
+"""First columns of an explained output's rows."""
 
 
 def array(numbers: Any) -> FloatArray:
-    """Return a tensor or a list as numbers."""
+    """Return a tensor or a list as a NumPy array."""
     import numpy as np
 
     found = numbers.detach().cpu().double().numpy() if isinstance(numbers, Tensor) else numbers
@@ -82,7 +82,7 @@ def array(numbers: Any) -> FloatArray:
 
 
 def largest_weight(*weights: Tensor) -> float:
-    """Return the end of a colour scale that maps share."""
+    """Return the limit of a common colour scale of maps."""
     found = [abs(float(one)) for part in weights for one in part.flatten() if math.isfinite(float(one))]
     return max(found, default=0.0)
 
@@ -96,7 +96,7 @@ def split_bars(title: str, value: float, unimodal: float, interaction: float, er
 
 
 def result_card(result: "Result", title: str = "") -> Card:
-    """Return the card of a result of which only scalars are known, such as that of a method of the user's own."""
+    """Return the card of a result with scalars only, such as the result of a user's own method."""
     rows = [(name, float(value)) for name, value in result.values.items()]
     shown = [f"{name} {fixed(value, 3)}" for name, value in rows[:4]]
     examples = f"{len(result.examples)} examples" if result.examples else ""
@@ -115,5 +115,5 @@ def examples_card(result: "Result", cards: Sequence[Card], noun: str, frame: Tid
 
 
 def output_title(labels: "Labels", index: int, role: str) -> str:
-    """Name an output, and why it is explained."""
+    """Return the name of an output, and its role."""
     return labels.output(index) + ("" if role == "output" else f" ({role})")

@@ -1,4 +1,4 @@
-"""What every method draws with: modality types, labels, one canvas; and the sounds of examples."""
+"""The common tools for drawings of all methods: modality types, labels, one canvas; and the sounds of examples."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 MARKED = 2.0
-"""End of the colour scale on which marked words have the weight 1: a light colour, on which text can be read."""
+"""Limit of the colour scale for marked words, whose weight is 1: it gives a light colour, on which text is legible."""
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -32,14 +32,14 @@ B = TypeVar("B")
 @renamed_attributes(kinds="modality_types")
 @dataclass(frozen=True)
 class DrawingContext:
-    """How inputs are drawn, how classes are called, and whether inputs may be shown.
+    """How inputs are drawn, the names of classes, and whether inputs may be shown.
 
     Attributes:
         modality_types: Name of a modality -> how it is drawn.
         labels: Names of classes and outputs.
-        show_inputs: Whether inputs may be shown and heard.
-        unmasked: Name of a modality -> its leaves that are never masked although they change the outputs.
-        regions: The regions whose outputs are explained; None where an example has one row of outputs.
+        show_inputs: Whether inputs may be shown and played.
+        unmasked: Name of a modality -> its leaves that change the outputs but are never masked.
+        regions: The regions whose outputs are explained; None if an example has one row of outputs.
     """
 
     modality_types: Mapping[str, ModalityType]
@@ -51,16 +51,16 @@ class DrawingContext:
 
     @cached_property
     def canvas(self) -> Canvas:
-        """The canvas of all pictures that one context draws: panels are used again."""
+        """The canvas of all pictures of this context; panels are reused."""
         return Canvas()
 
     @property
     def outlined(self) -> str:
-        """What outlines and marked words in inputs are, for the foot of a picture; ``""`` where there are none."""
+        """Explanation of outlines and marked words for the foot of a picture; ``""`` if there are none."""
         return " Outlined or marked: the region whose mean output is explained." if self.regions is not None else ""
 
     def draw_input(self, panel: Any, name: str, example: int) -> None:
-        """Draw an example's input, and on it the region that is explained."""
+        """Draw an example's input, with the explained region."""
         modality_type = self.modality_types[name]
         weights = self._marked_segments(modality_type, example)
         if weights is not None:
@@ -68,11 +68,11 @@ class DrawingContext:
             return
         self.draw_slice(panel, name, example)
         tiles = isinstance(modality_type, Video) and self._frame(modality_type, example) is None
-        if not tiles:  # on several frames side by side a mask of one has no place
+        if not tiles:  # the mask of one frame does not fit several frames
             self.outline(panel, example)
 
     def draw_slice(self, panel: Any, name: str, example: int) -> None:
-        """Draw an example's input; of a volume, where outputs are volumes too, the slice through the region."""
+        """Draw an example's input; if outputs are volumes, draw the slice of a volume through the region."""
         modality_type = self.modality_types[name]
         frame = self._frame(modality_type, example)
         if isinstance(modality_type, Video) and frame is not None:
@@ -81,24 +81,24 @@ class DrawingContext:
             modality_type.draw(panel, example)
 
     def _frame(self, modality_type: ModalityType, example: int) -> int | None:
-        """Return the frame of a volume that holds the slice of the region; None where there is no such slice."""
+        """Return the frame of a volume with the slice of the region; None if there is no such slice."""
         at = () if self.regions is None else self.regions.slice_of(example)
         if self.regions is None or len(at) != 1 or not isinstance(modality_type, Video):
             return None
         return at[0] * modality_type.frames // self.regions.labels.wide[0]
 
     def slice_words(self, example: int) -> list[str]:
-        """Return which slice of a volume is drawn, in words; nothing of other outputs."""
+        """Return the drawn slice of a volume, in words; an empty list for other outputs."""
         return [] if self.regions is None else self.regions.slice_words(example)
 
     def outline(self, panel: Any, example: int) -> None:
-        """Draw the outline of the region of an example over a picture that has the shape of the map."""
+        """Draw the outline of an example's region over a picture in the shape of the map."""
         mask = None if self.regions is None else self.regions.picture(example)
         if mask is not None and panel.images:
             draw_outline(panel, mask.numpy())
 
     def _marked_segments(self, modality_type: ModalityType, example: int) -> "npt.NDArray[Any] | None":
-        """Return ``(U,)``: 1 for the words of a text that hold the region; None where positions are no words."""
+        """Return ``(U,)``: 1 for the words of a text in the region; None if positions are not words."""
         index = getattr(modality_type.segments, "index", None)
         if self.regions is None or len(self.regions.labels.lattice) > 1 or not isinstance(index, Tensor):
             return None
@@ -110,7 +110,7 @@ class DrawingContext:
         return weights
 
     def words_of(self, example: int, count: int) -> list[str]:
-        """Return the words at the valid positions of a sequence; their numbers where no modality tells them."""
+        """Return the words at the valid positions of a sequence; their numbers if the words are unknown."""
         if self.regions is None or not self.show_inputs:
             return [str(place) for place in range(count)]
         known = self.regions.labels.known(torch.tensor([example]))[0]
@@ -122,7 +122,7 @@ class DrawingContext:
         return [str(place) for place in range(count)]
 
     def masked(self, names: Iterable[str]) -> str:
-        """Return, for the foot of a picture, what masked parts of modalities become, and what is never masked."""
+        """Return, for the foot of a picture, the baselines of modalities, and the leaves that are never masked."""
         listed = list(names)
         baselines = "; ".join(f"{name}: {self.modality_types[name].baseline}" for name in listed)
         left_out = [self._left_out(name, paths) for name, paths in self.unmasked.items() if name in listed]
@@ -136,12 +136,12 @@ class DrawingContext:
         )
 
     def called(self, name: str) -> str:
-        """Return, for tables, the name of a modality, with its leaves that are never masked although they matter."""
+        """Return, for tables, the name of a modality, with its leaves that change the outputs but are never masked."""
         paths = self.unmasked.get(name, ())
         return f"{name} (never masked: {', '.join(paths)})" if paths else name
 
     def each(self, draw: Callable[[A], B], items: Iterable[A]) -> list[B]:
-        """Draw all items; an item that fails costs only itself, and :meth:`pop_failures` returns its error."""
+        """Draw all items; failed items are skipped, and :meth:`pop_failures` returns their errors."""
         drawn = []
         for item in items:
             try:
@@ -151,13 +151,13 @@ class DrawingContext:
         return drawn
 
     def pop_failures(self) -> list[Exception]:
-        """Return, once, the errors of items that :meth:`each` could not draw."""
+        """Return and clear the errors of items that :meth:`each` could not draw."""
         failures = [*self._failures]
         self._failures.clear()
         return failures
 
     def sounds(self, examples: Sequence[PredictionRecord]) -> dict[str, Sound]:
-        """Return the sounds of examples by key. The key does not depend on the method; no inputs, no sounds."""
+        """Return the sounds of examples by key; empty if inputs may not be shown. Keys do not depend on the method."""
         found = {}
         for one in examples:
             for name, modality_type in (self.modality_types if self.show_inputs else {}).items():

@@ -1,4 +1,4 @@
-"""What every method returns: scalars, what it remembers, and the examples that it shows."""
+"""The result of every method: scalars, memory for the next run, and the shown examples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Result(FromMethod):
-    """What an explainer found at one moment of the training; each method adds the fields that it draws.
+    """The result of an explainer at one time of the training; each method adds the fields that it draws.
 
     Attributes:
         values: Scalars by name. The monitor logs each as ``<name of the explainer>/<name of the scalar>``.
-        memory: Plain data for the next run of the same training. Checkpoints keep it.
-        examples: The examples that it shows; the sounds of their inputs are written once.
+        memory: Plain data for the next run of the same training; stored in checkpoints.
+        examples: The shown examples; the sounds of their inputs are written once.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
     memory: Mapping[str, Any] = field(default_factory=dict)
     examples: Sequence[PredictionRecord] = ()
-    _origin: Any = field(default=None, compare=False, repr=False)  # what a report adds for its display
+    _origin: Any = field(default=None, compare=False, repr=False)  # set by a report, for display
 
     def _card(self) -> "Card":
         from mviz_lightning.explainers.card import result_card

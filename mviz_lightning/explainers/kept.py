@@ -1,4 +1,4 @@
-"""Results as lines of ``explanations.jsonl``: what all methods share, and the rule for methods of the user's own."""
+"""Results as lines of ``explanations.jsonl``: common fields of all methods, and the format for users' methods."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from mviz_lightning.plotting.labels import Labels
 
 MOST_NUMBERS = 20_000
-"""Largest number of entries of an array of a method of the user's own that is kept; a larger one is named by its shape.
-"""
+"""Largest number of entries of a stored array of a user's method; for a larger one only its shape is stored."""
 
 
 class ShownExample(Protocol):
@@ -34,12 +33,12 @@ class ShownExample(Protocol):
 
 @dataclass(frozen=True)
 class KeepingContext:
-    """What lines are written with: names of classes, and ids of examples.
+    """The names of classes and ids of examples for lines.
 
     Attributes:
         labels: Names of classes and outputs.
-        identify: Example -> its id in ``examples.jsonl``, where it is then kept.
-        show_inputs: Whether lines may hold what tells of inputs, such as words.
+        identify: Example -> its id in ``examples.jsonl``; the call stores the example there.
+        show_inputs: Whether lines may contain parts of inputs, such as words.
     """
 
     labels: "Labels"
@@ -62,11 +61,11 @@ class KeepingContext:
         }
 
     def target_name(self, record: ShownExample) -> str | None:
-        """Return the name of an example's target; None where it is unknown."""
+        """Return the name of an example's target; None if unknown."""
         return None if record.target is None else self.labels.outcome(record.target)
 
     def explained(self, examples: Iterable[Any]) -> Iterator[tuple[dict[str, Any], Any]]:
-        """Yield the shared fields of each explained output of examples with ``outputs``, and the output."""
+        """Yield the common fields of each explained output of examples with ``outputs``, and the output."""
         for one in examples:
             example = self.example(one)
             for output in one.outputs:
@@ -79,9 +78,9 @@ class KeepingContext:
 
 
 def lines_of_fields(result: Result, context: KeepingContext) -> Iterator[Mapping[str, Any]]:
-    """Yield one line with all fields of a result of a method of the user's own, but its scalars and memory.
+    """Yield one line with all fields of a user's method's result, but without its scalars and memory.
 
-    Where inputs may not be shown, it has no fields: they may hold words or pixels.
+    If inputs may not be shown, it has no fields, because these may contain words or pixels.
     """
     named = {one.name for one in fields(result)} - {"values", "memory", "examples"} if context.show_inputs else set()
     kept = {name: getattr(result, name) for name in sorted(named) if not name.startswith("_")}

@@ -1,4 +1,4 @@
-"""Where a result comes from: its method, and how its inputs are drawn and its classes called."""
+"""The origin of a result: its method, and the context for drawing its inputs and naming its classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -19,11 +19,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Origin:
-    """What a result needs to show itself with names and inputs.
+    """The context that a result needs for a display with names and inputs.
 
     Attributes:
         explainer: The method.
-        result: All that it found.
+        result: The whole result.
         drawing: Modality types, names of classes, and whether inputs may be shown.
     """
 
@@ -32,7 +32,7 @@ class Origin:
     drawing: "DrawingContext"
 
     def picture(self, name: str) -> Picture | None:
-        """Return the method's picture of a name such as ``example_378``, or its first; None where there is none."""
+        """Return the method's picture with a name such as ``example_378``, or its first picture; None if none."""
         records = self.explainer.draw(self.result, self.drawing, self.drawing.labels.moment(""))
         found = [record for record in records if isinstance(record, Picture)]
         named = [one for one in found if name in ("", one.key.rpartition("/")[2])]
@@ -40,27 +40,27 @@ class Origin:
 
 
 class FromMethod(Displayed):
-    """A result of a method, or a part of one; in a report it comes with its :class:`Origin`."""
+    """A result of a method, or a part of one; a report sets its :class:`Origin`."""
 
     _origin: Any
 
     @property
     def _labels(self) -> "Labels":
-        """Names of classes and outputs; their numbers where they are not known."""
+        """Names of classes and outputs; their numbers if the names are unknown."""
         from mviz_lightning.plotting.labels import Labels
 
         return Labels("regression") if self._origin is None else self._origin.drawing.labels
 
     @property
     def _picture_name(self) -> str | None:
-        """Name of its picture; ``""`` for the first of the method, None where it has none."""
+        """Name of its picture; ``""`` for the first picture of the method, None if it has none."""
         return ""
 
     def plot(self, ax: "GivenAxes" = None) -> "FigureAndAxes":
-        """Show the picture that the method draws, or the main diagram where it draws none.
+        """Show the picture that the method draws, or the main diagram if there is none.
 
         Args:
-            ax: Axes to draw into; by default those of a new figure.
+            ax: Axes to draw into; by default the axes of a new figure.
 
         Returns:
             The figure and the axes.
@@ -73,12 +73,12 @@ class FromMethod(Displayed):
 
 
 def with_origin(result: R, explainer: "Explainer", drawing: "DrawingContext") -> R:
-    """Return a result whose parts can show themselves with names and inputs."""
+    """Return a result whose parts have their origin, for displays with names and inputs."""
     return _bound(result, Origin(explainer, result, drawing))  # type: ignore[arg-type, no-any-return]
 
 
 def _bound(found: Any, origin: Origin) -> Any:
-    """Return a dataclass with the origin in it and in all entries of its lists that take one."""
+    """Return a dataclass with the origin set in it and in all entries of its lists that have this field."""
     if (
         not is_dataclass(found)
         or isinstance(found, type)

@@ -1,4 +1,4 @@
-"""Predictions beside labels: which outputs to explain, and which examples."""
+"""Predictions with labels: the outputs to explain."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +12,13 @@ from mviz_lightning.functional.scores import predictions
 
 @dataclass(frozen=True)
 class Outcome:
-    """One example's prediction beside its label.
+    """One example's prediction and label.
 
     Attributes:
         predicted: Class, list of labels, value, or list of values.
-        target: The label in the same form; None if it is unknown.
+        target: The label in the same form; None if unknown.
         probability: Probability of the predicted class; None for values.
-        roles: Output to explain -> why: ``true``, ``predicted``, both, or ``output`` if there is no choice.
+        roles: Output to explain -> its role: ``true``, ``predicted``, both, or ``output`` if there is no choice.
     """
 
     predicted: Any
@@ -28,12 +28,12 @@ class Outcome:
 
 
 def outcome(outputs: Tensor, target: Tensor | None, task: Task) -> Outcome:
-    """Read one example's outputs.
+    """Return the outcome of one example.
 
     Args:
-        outputs: ``(C,)`` as the model gave them.
-        target: Its label, of any shape.
-        task: What the outputs stand for.
+        outputs: ``(C,)`` outputs of the model.
+        target: The example's label, of any shape.
+        task: Type of the prediction task.
     """
     if task == "regression":
         return Outcome(_plain(outputs), None if target is None else _plain(target.double()), None, {0: "output"})
@@ -50,14 +50,14 @@ def outcome(outputs: Tensor, target: Tensor | None, task: Task) -> Outcome:
 
 
 def _roles(true: int | None, predicted: int) -> dict[int, str]:
-    """Return the outputs to explain, the one to follow over the training first."""
+    """Return the outputs to explain; the first one is drawn over the training."""
     if true is None:
         return {predicted: "predicted"}
     return {predicted: "true and predicted"} if true == predicted else {true: "true", predicted: "predicted"}
 
 
 def _of_labels(probability: Tensor, target: Tensor | None) -> Outcome:
-    """Explain the strongest label, and the strongest of the true ones."""
+    """Return the outcome of labels: the strongest label and the strongest true label are explained."""
     on = (probability > 0.5).nonzero().flatten().tolist()
     strongest = int(probability.argmax())
     if target is None:

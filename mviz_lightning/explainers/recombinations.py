@@ -1,4 +1,4 @@
-"""Outputs of the recombinations of all groups; where outputs have positions, each example is read in its own region."""
+"""Outputs of the recombinations of all groups; if outputs have positions, each example is read in its own region."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from mviz_lightning.functional import Design
 
 @dataclass(frozen=True)
 class Recombinations:
-    """The outputs of the recombined rows of all groups, and what they tell of every example.
+    """The outputs of the recombined rows of all groups, and statistics of every example.
 
-    Where outputs have positions, every row is read in the regions of all K = g members of its group, and an example is
-    described by the rows as they are in its own region, the same in all of them. Otherwise K = 1.
+    If outputs have positions, every row is read in the regions of all K = g members of its group. The statistics of an
+    example use all rows in the region of this example. Otherwise K = 1.
 
     Attributes:
         design: The tuples of a group.
-        raw: ``(G, T, K, C)`` as the model gave them.
-        scaled: ``(G, T, K, C)`` in float64, on the scale on which they are decomposed.
+        raw: ``(G, T, K, C)`` outputs of the model.
+        scaled: ``(G, T, K, C)`` in float64, on the scale for decomposition.
     """
 
     design: Design
@@ -29,19 +29,19 @@ class Recombinations:
 
     @classmethod
     def of(cls, probe_context: ProbeContext, responses: Tensor) -> "Recombinations":
-        """Read the responses ``(G * T, K * C)`` to the recombinations of all groups."""
+        """Return the recombinations from the responses ``(G * T, K * C)`` of all groups."""
         groups, read = len(probe_context.probe.groups), probe_context.regions_read
         raw = responses.view(groups, -1, read, responses.shape[-1] // read)
         return cls(probe_context.design, raw, probe_context.decomposable(raw))
 
     @property
     def own(self) -> Tensor:
-        """``(G, g, C)``: the outputs of the real examples, as the model gave them."""
+        """``(G, g, C)``: the model's outputs of the real examples."""
         return self._of_each(self.design.own(self.raw.flatten(2)))
 
     @property
     def value(self) -> Tensor:
-        """``(G, g, C)``: the outputs of the real examples, on the scale on which they are decomposed."""
+        """``(G, g, C)``: the outputs of the real examples, on the scale for decomposition."""
         return self._of_each(self.design.own(self.scaled.flatten(2)))
 
     @property
@@ -51,7 +51,7 @@ class Recombinations:
 
     @property
     def unimodal_halves(self) -> Tensor:
-        """``(G, H, g, C)``: UC from half of the donors or draws, H times; H is 0 where they are too few."""
+        """``(G, H, g, C)``: UC from half of the donors or draws, H times; H is 0 if there are too few."""
         return self._of_each(self.design.unimodal_halves(self.scaled.flatten(2)))
 
     def unimodal_without_donors(self, group: int, place: int) -> Tensor:
@@ -59,7 +59,7 @@ class Recombinations:
         return self.design.unimodal_without_donors(self.scaled[group, :, place % self.scaled.shape[2]], place)
 
     def columns(self, outputs: Tensor) -> Tensor:
-        """Return ``(G, g)``: where, in ``scaled.flatten(2)``, one output ``(G, g)`` of each example is."""
+        """Return ``(G, g)``: the columns of ``scaled.flatten(2)`` with one output ``(G, g)`` of each example."""
         read, count = self.scaled.shape[2:]
         return outputs + torch.arange(outputs.shape[1]) % read * count
 
@@ -68,10 +68,10 @@ class Recombinations:
 
 
 def of_members(found: Tensor, read: int) -> Tensor:
-    """Return ``(..., g, C)`` of ``(..., g, K * C)``: what is read of every member of a group in its own region.
+    """Return ``(..., g, C)`` from ``(..., g, K * C)``: the outputs of every member of a group in its own region.
 
     Args:
-        found: What is read of each member in the regions of all.
+        found: The outputs of each member in the regions of all members.
         read: Number of regions, K: g, or 1.
     """
     members, rows = found.shape[-2], found.shape[:-1]
@@ -80,11 +80,11 @@ def of_members(found: Tensor, read: int) -> Tensor:
 
 
 def of_examples(probe_context: ProbeContext, found: Tensor, examples: Sequence[int]) -> Tensor:
-    """Return ``(R, C)`` of ``(R, K * C)``: what is read of rows of real examples in their own regions.
+    """Return ``(R, C)`` from ``(R, K * C)``: the outputs of real examples in their own regions.
 
     Args:
         probe_context: The fixed examples and how their outputs are read.
-        found: Of each row, what is read in the regions of all members of its group.
+        found: The outputs of each row in the regions of all members of its group.
         examples: The R examples.
     """
     by_region = found.view(len(found), probe_context.regions_read, -1)

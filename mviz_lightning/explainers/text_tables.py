@@ -8,7 +8,7 @@ Cells = Sequence[Sequence[str]]
 
 
 def align(table: Cells) -> str:
-    """Lay cells out in columns: the first to the left, the others to the right."""
+    """Return cells as text in columns; the first column is left-aligned, the others are right-aligned."""
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = (
         [row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
@@ -18,5 +18,5 @@ def align(table: Cells) -> str:
 
 
 def format_number(value: float | None, decimals: int = 3) -> str:
-    """Return a share or score with three decimals; nothing where there is none."""
+    """Return a share or score with three decimals; an empty text for None."""
     return "" if value is None else fixed(value, decimals)

@@ -133,7 +133,7 @@ class GridCoalitions:
 class TupleCoalitions:
     """Three or more modalities: in draw j, a modality m outside the coalition of example i comes from ``i + t_jm``.
 
-    All shifts t of a draw differ and none is 0, so a tuple never holds two modalities of one donor.
+    All shifts t of a draw differ and none is 0, so a tuple never contains two modalities of one donor.
     """
 
     def __init__(self, modalities: int, size: int, *, draws: int, seed: int) -> None:

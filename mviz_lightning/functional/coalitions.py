@@ -23,7 +23,7 @@ class ShapleyValues(NamedTuple):
 
 
 def all_coalitions(players: int) -> Tensor:
-    """Return ``(2^M, M)`` bool: coalition k holds player m where bit m of k is 1; the first is empty, the last full."""
+    """Return ``(2^M, M)`` bool: coalition k has player m if bit m of k is 1; the first is empty, the last full."""
     codes = torch.arange(2**players).unsqueeze(1)
     return codes.bitwise_right_shift(torch.arange(players)).bitwise_and(1).bool()
 
@@ -58,9 +58,9 @@ def shapley_interactions(values: Tensor) -> Tensor:
     """Return the matrix of Shapley interactions that InterSHAP uses (Wenderoth et al. 2025, eq. 3 and 4).
 
     Off the diagonal: half of the Shapley interaction index (Grabisch & Roubens 1999), ``phi_ij = sum over S without i,
-    j of |S|! (M - |S| - 2)! / (2 (M - 1)!) (v(S, i, j) - v(S, i) - v(S, j) + v(S))``. On the diagonal: ``phi_ii = phi_i
-    - sum of phi_ij``, so that a row adds up to the Shapley value. For two modalities ``phi_ab = MI / 2`` and ``phi_aa =
-    U_a``.
+    j of |S|! (M - |S| - 2)! / (2 (M - 1)!) (v(S, i, j) - v(S, i) - v(S, j) + v(S))``. On the diagonal: the rest of the
+    Shapley value, ``phi_ii = phi_i - sum of phi_ij``, so that a row adds up to the Shapley value. For two modalities
+    ``phi_ab = MI / 2`` and ``phi_aa = U_a``.
 
     Args:
         values: ``(..., 2^M, C)`` values in the order of :func:`all_coalitions`.

@@ -13,8 +13,7 @@ from mviz_lightning.functional.scores import Score, comparable, labelled_predict
 from mviz_lightning.functional.targets import labelled
 
 AT_ONCE = 2**24
-"""Largest number of outputs that are processed at once: 128 MiB of float64; intermediate tensors take several times
-that."""
+"""Largest number of outputs processed at once: 128 MiB of float64; intermediate tensors take several times as much."""
 
 
 class EMAPScores(NamedTuple):
@@ -49,7 +48,7 @@ def emap_gap(outputs: Tensor, target: Tensor, design: Design, *, task: Task, sco
         outputs: ``(G, T, C)`` logits or values of the design's T tuples in G groups.
         target: ``(G, g, ...)`` labels. -100, or NaN in a regression, means no label; such examples do not count.
         design: The tuples.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         score: Function of ``(n, C)`` or ``(n,)`` predictions (probabilities, or values) and their targets.
 
     Returns:

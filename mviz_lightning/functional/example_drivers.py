@@ -92,7 +92,7 @@ def _effects(rows: Tensor, own: Tensor, fit: AdditiveFit) -> Tensor:
     """Return ``(G, g, M + 1)`` effects of the examples.
 
     Args:
-        rows: ``(G, R, g)``: column i holds the output of example i that is split.
+        rows: ``(G, R, g)``: column i has the output of example i that is split.
         own: ``(G, g)`` the same outputs of the real examples.
         fit: Weights of the R rows.
     """

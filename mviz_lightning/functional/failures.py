@@ -32,7 +32,7 @@ def decision_margins(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
     Args:
         outputs: ``(N, C)`` logits of two or more classes, logits of labels, or values.
         truth: ``(N, K)``: the class (long, K = 1), labels of 0 and 1 (K = C), or values (K = C).
-        task: What the outputs stand for.
+        task: Type of the prediction task.
 
     Returns:
         ``(N, K)``; positive means a right decision.
@@ -55,7 +55,7 @@ def failure_categories(value: Tensor, unimodal: Tensor, truth: Tensor, task: Tas
         value: ``(N, C)`` outputs f.
         unimodal: ``(N, C)`` unimodal contributions UC.
         truth: ``(N, K)`` as in :func:`decision_margins`.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         floor: Changes of the margin up to this are rounding.
 
     Returns:

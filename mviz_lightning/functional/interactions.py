@@ -51,7 +51,7 @@ def mixed_differences(outputs: Tensor, first: int, second: int, corners: Corners
 
     - 1 corner: all other segments are present, as in the unmasked input.
     - 2 corners: the mean of two differences, with all other segments present and with all masked (the trapezoid rule
-      for   the index). Equal to the index if f has interactions of up to three segments.
+      for the index). Equal to the index if f has interactions of up to three segments.
     - 4 corners: also the differences with the other segments of only one modality present. Equal to the index if f has
       interactions of up to two segments of each modality.
 

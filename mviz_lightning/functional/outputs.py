@@ -37,8 +37,7 @@ CLOSE = 0.1
 """Largest distance of the smallest output to 0, and of the largest to 1, for probabilities of a trained model."""
 
 FAR, ALIKE = 1e2, 1e-2
-"""Logits of a masked class: smallest size relative to all other logits, and largest spread relative to their own
-size."""
+"""Logits of a masked class: smallest size relative to all other logits; largest spread relative to their size."""
 
 
 def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Tensor:
@@ -52,7 +51,7 @@ def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Te
 
     Args:
         outputs: ``(..., C)`` logits or predicted values, in any floating type.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         scale: ``(C,)`` standard deviations of the targets; used for regression only.
 
     Returns:
@@ -80,7 +79,7 @@ def masked_classes(outputs: Tensor, task: Task) -> Tensor:
 
     Args:
         outputs: ``(..., C)`` outputs in the model's number type.
-        task: What the outputs stand for; in a regression nothing is masked.
+        task: Type of the prediction task; in a regression nothing is masked.
 
     Returns:
         ``(C,)`` bool; all False if no class would be left.
@@ -99,7 +98,7 @@ def masked_entries(outputs: Tensor, task: Task) -> Tensor:
 
     Args:
         outputs: ``(..., C)`` outputs in the model's number type.
-        task: What the outputs stand for; in a regression nothing is masked.
+        task: Type of the prediction task; in a regression nothing is masked.
 
     Returns:
         ``(..., C)`` bool, all False in a row that would have no class left.
@@ -256,7 +255,7 @@ def decisions(outputs: Tensor, task: Task) -> Tensor:
 
     Args:
         outputs: ``(..., C)`` logits.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
 
     Returns:
         ``(..., C)`` of 0 and 1.

@@ -11,7 +11,7 @@ def prediction_scores(outputs: Tensor, task: Task, scale: Tensor | None = None) 
 
     Args:
         outputs: ``(..., C)`` logits or values.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         scale: ``(C,)`` standard deviations of the targets; used for regression only.
 
     Returns:
@@ -35,7 +35,7 @@ def of_prediction(values: Tensor, own: Tensor, task: Task) -> Tensor:
     Args:
         values: ``(..., g, J, K, C)`` values that belong to g examples.
         own: ``(..., g, C)`` outputs of the real examples.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
 
     Returns:
         ``(..., g, J, K, 1)``, or ``(..., g, J, K, C)`` for a regression.

@@ -31,7 +31,7 @@ def perceptual_score(outputs: Tensor, target: Tensor, design: Design, *, task: T
         outputs: ``(G, T, C)`` logits or values of the design's T tuples in G groups.
         target: ``(G, g, ...)`` labels. -100, or NaN in a regression, means no label; such examples do not count.
         design: The tuples.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         score: Function of ``(n, C)`` or ``(n,)`` predictions (probabilities, or values) and their targets.
 
     Returns:
@@ -133,7 +133,7 @@ def labelled_predictions(outputs: Tensor, target: Tensor, task: Task) -> tuple[T
     Args:
         outputs: ``(..., C)`` logits or values.
         target: ``(..., ...)`` labels, with the leading dimensions of the outputs.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
 
     Returns:
         ``(n, C)`` or ``(n,)`` predictions and ``(n, ...)`` targets.
@@ -150,7 +150,7 @@ def predictions(outputs: Tensor, task: Task) -> Tensor:
 
     Args:
         outputs: ``(n, C)`` logits or values.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
 
     Returns:
         ``(n, C)`` for several classes or labels, ``(n,)`` for one output.

@@ -204,7 +204,7 @@ def shapley_values(drawn: ShapleyMasks, outputs: Tensor, whole: Tensor, without:
     """Estimate the Shapley values of segments by KernelSHAP (Lundberg & Lee 2017, theorems 1 and 2).
 
     ``phi_u = sum over S without u of |S|! (U - |S| - 1)! / U! (f(S and u) - f(S))``, by weighted least squares under
-    the constraint ``sum_u phi_u = f(x) - f(all masked)``. Exact if ``drawn`` holds all masks.
+    the constraint ``sum_u phi_u = f(x) - f(all masked)``. Exact if ``drawn`` has all masks.
 
     Args:
         drawn: S masks and weights of :func:`shapley_masks`.

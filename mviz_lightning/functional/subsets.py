@@ -73,7 +73,7 @@ def subset_totals(effects: Tensor, members: Tensor) -> Estimate:
         members: ``(G, g)`` bool: the examples of the subset.
 
     Returns:
-        ``(M,)`` values and bounds, by the delete-one-group :func:`jackknife` over the groups that hold members; NaN
+        ``(M,)`` values and bounds, by the delete-one-group :func:`jackknife` over the groups with members; NaN
         bounds if only one group does. All are 0 where the outputs do not vary.
     """
     sums = (effects * members.to(effects).unsqueeze(-1)).sum(1)

@@ -21,7 +21,7 @@ def without_ignored(target: Tensor, ignored: int) -> Tensor:
     """Return targets with -100 in place of another number that means no label; whole numbers get a signed type."""
     if ignored == IGNORED:
         return target
-    signed = target if target.is_floating_point() else target.long()  # uint8 holds no -100
+    signed = target if target.is_floating_point() else target.long()  # uint8 has no -100
     return signed.where(signed != ignored, IGNORED)
 
 
@@ -32,7 +32,7 @@ def labelled(target: Tensor, task: Task | None = None) -> Tensor:
 
     Args:
         target: ``(N, ...)`` targets of the batch, or of :func:`decided`.
-        task: What the outputs stand for. In a regression -100 is a value; only NaN and infinity mean no label.
+        task: Type of the prediction task. In a regression -100 is a value; only NaN and infinity mean no label.
 
     Returns:
         ``(N,)`` bool.
@@ -74,7 +74,7 @@ def graded(target: Tensor, task: Task = "multilabel") -> bool:
 
     Args:
         target: ``(N, ...)`` targets in the form of :func:`standard_form`.
-        task: What the outputs stand for. Soft labels of classes are rows with several entries.
+        task: Type of the prediction task. Soft labels of classes are rows with several entries.
     """
     rows = rows_of(target)
     known = rows[labelled(target)]
@@ -92,7 +92,7 @@ def standard_form(target: Tensor, task: Task, outputs: int) -> Tensor:
 
     Args:
         target: ``(N, ...)`` targets of the batch. :data:`IGNORED` or NaN means no label.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         outputs: Number of outputs of one example, C.
 
     Returns:
@@ -140,7 +140,7 @@ def decided(target: Tensor, task: Task) -> Tensor:
 
     Args:
         target: ``(N, ...)`` targets of the batch.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
 
     Returns:
         ``(N,)`` long classes (the largest of one-hot rows and soft labels); ``(N,)`` or ``(N, C)`` long labels of 0 and

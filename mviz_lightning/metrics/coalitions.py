@@ -100,8 +100,10 @@ class ModalityShapley(_CoalitionMetric):
 
     Args:
         modalities: Names, two or more.
-        task: What the outputs stand for; multiclass logits are centred over the classes.
+        task: Type of the prediction task; multiclass logits are centred over the classes.
         group_size: Number of examples that are recombined with one another.
+        scale: Standard deviations of several regression targets.
+        budget: Number of rows per example; with many modalities, orders are sampled to stay within it.
         exact: Whether to evaluate all coalitions even beyond the budget; InterSHAP needs all.
         seed: Seed of the design.
         kwargs: Arguments of every torchmetrics metric.
@@ -163,7 +165,7 @@ class InterSHAP(_CoalitionMetric):
 
     Args:
         modalities: Names, two to eight: all coalitions are evaluated.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         group_size: Examples recombined with one another.
         scale: Standard deviations of several regression targets.
         budget: Largest number of rows per example; not used for two modalities.

@@ -25,10 +25,10 @@ class EMAPGap(Plottable, Metric):
 
     Args:
         modalities: Names, two or more.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         score: A torchmetric of predictions (probabilities or values) and targets.
-        group_size: Number of examples that are recombined with one another. pairs: As for ``ContributionShares``; the
-            rows are the same.
+        group_size: Number of examples that are recombined with one another.
+        pairs: As for ``ContributionShares``; the rows are the same.
         positions: Number of positions of an example, P, if outputs are ``(G, T, P * C)`` of positions, one after
             another, and targets ``(G, g * P, ...)``.
         seed: Seed of the design.

@@ -47,7 +47,7 @@ def _shown(values: Mapping[str, float]) -> list[str]:
 
 
 def _numbers(values: Mapping[str, float], name: str) -> tuple[float, float, float]:
-    """Return a value and its bounds; NaN where it has none."""
+    """Return a value and its bounds; NaN if it has none."""
     low, high = (values.get(bound_name(name, side), math.nan) for side in SIDES)
     return values.get(name, math.nan), low, high
 

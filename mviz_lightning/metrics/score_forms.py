@@ -49,13 +49,13 @@ class FittedScore(WrapperMetric):
 def fitted(score: Metric, task: Task, answers: Tensor, target: Tensor) -> Metric:
     """Return a copy of a score that accepts probabilities or values, and targets.
 
-    The score is tried on the labels as answers, in this order: with the targets as they are, with whole-number targets,
+    The score is tried on the labels as answers, in this order: with the unchanged targets, with whole-number targets,
     with whole predictions (class indices, or labels of 0 and 1), and with both. The first form without an error is
-    used. If all raise, the score gets predictions and targets as they are.
+    used. If all raise, the score gets unchanged predictions and targets.
 
     Args:
         score: A torchmetric that the user gave.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         answers: ``(n, C)`` outputs of a perfect model, made from the labels.
         target: ``(n, ...)`` known labels in standard form.
     """

@@ -23,7 +23,7 @@ def default_score(task: Task, outputs: int, *, graded: bool = False) -> Metric:
     model is near 1. Soft labels: the target's value at the highest output.
 
     Args:
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         outputs: Number of outputs, C.
         graded: Whether labels are soft; then the score is :class:`GradedAccuracy`.
     """

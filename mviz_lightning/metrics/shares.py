@@ -20,7 +20,7 @@ class ContributionShares(Plottable, Metric):
 
     Args:
         modalities: Names, two or more.
-        task: What the outputs stand for; multiclass logits are centred over the classes.
+        task: Type of the prediction task; multiclass logits are centred over the classes.
         group_size: Number of examples that are recombined with one another.
         pairs: Whether to compute the shares of pairs; by default for three and four modalities.
         scale: Standard deviations of several regression targets.

@@ -42,7 +42,7 @@ class ModalityType(ABC):
     Args:
         modality: The user's description of the modality.
         leaves: All examples: tensors (or lists of strings) by path, on the CPU.
-        values: Path of the leaf that holds the content.
+        values: Path of the leaf with the content.
         own: ``(N, ...)`` in the shape of the content, False where an example was padded to the largest shape; None if
             all examples have one shape.
         maskable: ``(N, ...)`` bool, False at entries that are never masked although they are not padding, such as
@@ -208,7 +208,7 @@ def modality_type_of(modality: Modality, values: Any, further: Sequence[Any] = (
 
     Args:
         modality: The user's description of the modality.
-        values: The leaf that holds the content.
+        values: The leaf with the content.
         further: The further leaves of the modality.
 
     Raises:

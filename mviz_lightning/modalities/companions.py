@@ -21,9 +21,9 @@ def with_companions_read(
 
     Args:
         modality: The user's description of the modality.
-        values: Path of the leaf that holds the content.
+        values: Path of the leaf with the content.
         leaves: Path -> leaf of the modality.
-        own: ``(N, ...)`` in the shape of the content, False where an example was padded; None where none was.
+        own: ``(N, ...)`` in the shape of the content, False where an example was padded; None if none was.
     """
     if modality.edges is not None or modality.grid is not None:
         return modality
@@ -55,7 +55,7 @@ def patch_counts(values: Any, mask: Tensor | None, own: Tensor | None) -> Tensor
     Args:
         values: The content, ``(N, L, D)``.
         mask: ``(N, L)`` boolean: True at real entries. None without a mask.
-        own: ``(N, L, D)`` boolean, False where an example was padded; None where none was.
+        own: ``(N, L, D)`` boolean, False where an example was padded; None if none was.
     """
     if not isinstance(values, Tensor) or values.dim() != 3:
         return None

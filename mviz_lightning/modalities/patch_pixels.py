@@ -27,6 +27,8 @@ class PatchFormat:
 
     Attributes:
         channels: Channels of a pixel.
+        frames: Frames in one patch.
+        side: Pixels along a side; 1 if the numbers are not pixels. Then each number is a channel.
         channels_last: Whether a patch is ``(side, side, channels)`` and not ``(channels, frames, side, side)``.
         merge: Patches are ordered in blocks of ``merge`` times ``merge`` patches (2 in Qwen2-VL).
     """

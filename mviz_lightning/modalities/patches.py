@@ -35,6 +35,8 @@ class PatchGrid:
         first: Row of the first patch.
         shape: Frames, rows and columns of patches.
         cells: Frames, rows and columns of cells; every cell is a segment.
+        segment: Segment of the first cell.
+        merge: Patches along a side of the units of which cells consist.
     """
 
     first: int

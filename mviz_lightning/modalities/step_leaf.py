@@ -48,7 +48,7 @@ class StepLeaf:
 
     @property
     def holds_reals(self) -> bool:
-        """Whether the leaf holds real numbers."""
+        """Whether the leaf has real numbers."""
         return self.values.is_floating_point()
 
 

@@ -152,3 +152,12 @@ class ExplainingSession(HeadedSession):
         """Take the probe and the memory of methods from a checkpoint."""
         super().load(saved := Saved.of(state))
         self._past = ExplainerState.of(saved)
+
+    def forget_runs_at(self, moment: tuple[int, int]) -> None:
+        """Forget what methods remember of a moment of the checkpoint, so that its runs can be made again.
+
+        Args:
+            moment: Epoch and step.
+        """
+        self._past, heads = self._past.before(moment), self._saved_heads.items()
+        self._saved_heads = {name: ExplainerState.of(saved).before(moment).state() for name, saved in heads}

@@ -27,6 +27,7 @@ class History(Displayed, Sequence[RunRecord]):
         main_head: Name of the main head; ``""`` for a model with one head.
         advice: Advice on the number of examples for narrower intervals than those of the last run.
         encoders: Modality -> names of the model's submodules that serve it alone; empty until an alarm needs them.
+        tells_training: Whether the runs before the next one are those of its training; if not, it is judged alone.
     """
 
     def __init__(self, modalities: Sequence[str]) -> None:
@@ -35,6 +36,8 @@ class History(Displayed, Sequence[RunRecord]):
         self.advice, self.main_head = "", ""
         self.encoders: dict[str, list[str]] = {}
         self._rows: list[RunRecord] = []
+        self._past: list[RunRecord] | None = None
+        self.tells_training = True
 
     def add(self, row: RunRecord) -> None:
         """Append a run."""
@@ -69,6 +72,27 @@ class History(Displayed, Sequence[RunRecord]):
     def clear(self) -> None:
         """Remove all runs: another training begins."""
         self._rows, self.score_references, self.encoders, self.advice = [], {}, {}, ""
+        self._past, self.tells_training = None, True
+
+    def judge_alone(self) -> None:
+        """Let the next run be judged alone: nothing is known of the runs that its training made before it."""
+        self._past, self.tells_training, self.score_references = [], False, {}
+
+    def look_back(self, training: "History", step: int) -> None:
+        """Let the next run be judged by the runs that its training made before it, which are not part of this history.
+
+        Args:
+            training: Runs of the training, and what its scores are measured against.
+            step: Step of the next run.
+        """
+        self._past, self.tells_training = [row for row in training.fitted if row.step < step], True
+        self.score_references, self.encoders = dict(training.score_references), dict(training.encoders)
+
+    def judged_before(self, head: str) -> list[RunRecord]:
+        """Return the runs of the training before the next one, as a head sees them; an alarm judges by them."""
+        if self._past is None:
+            return self.fitted_of(head)
+        return [found for found in (row.of_head(head) for row in self._past) if found.values]
 
     @property
     def fitted(self) -> list[RunRecord]:

@@ -26,21 +26,39 @@ class ExplainerState:
     Attributes:
         chosen: Name of an explainer -> its examples.
         remembered: Name of an explainer -> ``Result.memory`` of its last run.
+        earlier: The same of the run before the last, from which the last one is computed again.
+        moments: Name of an explainer -> epoch and step of its last run.
     """
 
     chosen: dict[str, SelectedExamples] = field(default_factory=dict)
     remembered: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    earlier: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    moments: dict[str, list[int]] = field(default_factory=dict)
+
+    def remember(self, name: str, memory: Mapping[str, Any], moment: tuple[int, int]) -> None:
+        """Keep what an explainer found at a moment for its next run; what it kept before, if it keeps something."""
+        if memory or name in self.remembered:
+            if self.moments.get(name) != list(moment):
+                self.earlier[name] = self.remembered.get(name, {})
+            self.remembered[name], self.moments[name] = memory, list(moment)
+
+    def before(self, moment: tuple[int, int]) -> "ExplainerState":
+        """Return what was kept when the runs of a moment began, so that they can be made again."""
+        again = {name: self.earlier.get(name, {}) for name, found in self.moments.items() if found == list(moment)}
+        return replace(self, remembered={name: kept for name, kept in (self.remembered | again).items() if kept})
 
     def state(self) -> dict[str, Any]:
         """Return plain types for checkpoints; an empty attribute is left out."""
         chosen = {name: vars(found) for name, found in self.chosen.items()}
         state = {"chosen": chosen, "remembered": dict(self.remembered)}
+        state |= {"earlier": {name: kept for name, kept in self.earlier.items() if kept}, "moments": dict(self.moments)}
         return {name: found for name, found in state.items() if found}
 
     @classmethod
     def of(cls, state: Mapping[str, Any] | Saved) -> "ExplainerState":
         """Return what :meth:`state` wrote; damaged parts are left out."""
         saved, kinds = Saved.of(state), {"chosen": SelectedExamples, "remembered": dict[str, Any]}
+        kinds |= {"earlier": dict[str, Any], "moments": list[int]}
         return cls(**{name: saved[name].named(kind) for name, kind in kinds.items() if saved.holds(name)})
 
 
@@ -141,8 +159,8 @@ class Runner:
         known = Responses([], memory=memories.get(explainer.name, {}), memories=memories, moment=moment)
         explain = self._one_by_one if explainer.one_by_one else self._all_at_once
         result, notes = explain(explainer, examples, budget, known)
-        if result is not None and (result.memory or explainer.name in memories):
-            memories[explainer.name] = result.memory
+        if result is not None:
+            self.state.remember(explainer.name, result.memory, moment)
         return result, notes
 
     def _one_by_one(

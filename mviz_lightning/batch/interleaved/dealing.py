@@ -49,7 +49,7 @@ class DealtItems:
 
     @property
     def said(self) -> str:
-        """What tells the counts, in words."""
+        """The source of the counts, in words."""
         return f"{self.modality}'s placeholders in {tree.path(self.own.ids)!r}"
 
     def having(self, batch: Any) -> list[bool]:

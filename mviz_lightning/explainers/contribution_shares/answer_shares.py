@@ -1,4 +1,4 @@
-"""Shares of the likelihood of each example's own answer, and what that answer loses when a modality is swapped."""
+"""Shares of the likelihood of each example's own answer, and its loss when a modality is swapped."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ from mviz_lightning.metrics.own_answers import OwnAnswerLoss
 
 @dataclass(frozen=True)
 class AnswerShares(Shares):
-    """Shares of the mean log-likelihood of a token of the own answer, which travels with the text.
+    """Shares of the mean log-likelihood per token of the own answer, which is part of the text.
 
     Attributes:
-        text: Name of the modality of the text: where it is swapped, the answer is another one too.
+        text: Name of the modality of the text; swapping it also swaps the answer.
     """
 
     text: str = ""
@@ -23,12 +23,12 @@ class AnswerShares(Shares):
     def metrics(
         self, probe: Probe, outputs: Tensor, groups: Tensor, left_out: Tensor | None = None, *, sync: bool = False
     ) -> list[Metric]:
-        """Return metrics of the outputs, as :meth:`Shares.metrics`, and of what answers lose.
+        """Return metrics of the outputs, as :meth:`Shares.metrics`, and of the answers' losses.
 
         Args:
             probe: The examples.
             outputs: ``(G * T, 1)`` mean log-likelihoods of the rows of :meth:`plan`.
-            groups: ``(G', g)`` the groups that count: the first of the planned ones.
+            groups: ``(G', g)`` the groups that count: the first planned groups.
             left_out: None: there are no classes.
             sync: Whether ``compute`` gathers from all processes.
         """

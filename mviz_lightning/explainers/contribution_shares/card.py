@@ -23,11 +23,11 @@ VALUE_COLUMNS = ("head", "name", "kind", "of", "value", "low", "high")
 RUN_COLUMNS = ("phase", "epoch", "step", *VALUE_COLUMNS)
 
 NAMED = 4
-"""Largest number of modalities that a verdict names; the others are counted."""
+"""Largest number of modalities named in a verdict; the others are counted."""
 
 
 def verdict_words(values: Mapping[str, float], modalities: Sequence[str]) -> str:
-    """Return in one sentence which modality the model uses most, and what the others add."""
+    """Return one sentence about the most used modality and the others."""
     totals = {name: values[f"total/{name}"] for name in modalities if f"total/{name}" in values}
     known = sorted((name for name in totals if math.isfinite(totals[name])), key=lambda name: -totals[name])
     if not known:
@@ -62,7 +62,7 @@ def _interaction_line(values: Mapping[str, float]) -> str:
 
 
 def _bars(values: Mapping[str, float], modalities: Sequence[str]) -> list[Diagram]:
-    """Return what is lost without each modality, and what each explains alone; own answers in nats first."""
+    """Return bars of total effects and of contributions alone; for own answers, bars in nats first."""
     colours = dict(coloured(modalities))
     totals, alone, nats = (
         [
@@ -81,7 +81,7 @@ def _bars(values: Mapping[str, float], modalities: Sequence[str]) -> list[Diagra
 
 
 def _value_rows(values: Mapping[str, float], head: str) -> list[list[str | float]]:
-    """Return a row for each value that is no bound of another one."""
+    """Return a row for each value that is not a bound of another value."""
     bounds = {bound_of(name, side) for name in values for side in SIDES if side is not None}
     rows: list[list[str | float]] = []
     for name in values:
@@ -119,7 +119,7 @@ def _when(row: RunRecord) -> str:
 
 
 def _alarms(rows: Sequence[RunRecord], modalities: Sequence[str]) -> list[str]:
-    """Return the modalities that are collapsed at the last run, and since when."""
+    """Return the modalities that are collapsed at the last run, and the start of each alarm."""
     found = []
     for name in modalities:
         states = [row.values.get(f"collapse/{name}") for row in rows]
@@ -131,7 +131,7 @@ def _alarms(rows: Sequence[RunRecord], modalities: Sequence[str]) -> list[str]:
 
 
 def _curves(rows: Sequence[RunRecord], modalities: Sequence[str]) -> list[Diagram]:
-    """Return total effects with score and states, and shares that each explains alone."""
+    """Return curves of total effects with score and states, and curves of contributions alone."""
     rows = shown_runs(rows)
     places, axis = run_places(rows)
     known = {key for row in rows for key in row.values}
@@ -173,6 +173,6 @@ def _marks(rows: Sequence[RunRecord], name: str) -> list[Mark]:
 
 
 def difference_words(value: float, low: float, high: float) -> str:
-    """Write a difference of shares with its sign."""
+    """Return a difference of shares with its sign, in words."""
     sign = "+" if value > 0 else ""
     return sign + (share_words(value, low, high) if math.isfinite(value) else number_words(value))

@@ -1,4 +1,4 @@
-"""Which curves of a monitor belong into one diagram."""
+"""The curves of a monitor, grouped into diagrams."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,17 +11,17 @@ SIDES = {
     "uniformity of the embeddings (0: one point)": "uniformity",
     "effective rank of the embeddings (1: one line)": "effective_rank",
 }
-"""Title of a diagram of both sides' embeddings -> the keys that it shows."""
+"""Title of a diagram of both modalities' embeddings -> the first part of its keys."""
 
 
 def dashboard(name: str, modalities: Sequence[str], keys: Sequence[str], heads: Iterable[str] = ()) -> Dashboard:
-    """Arrange the scalars of a monitor.
+    """Arrange the scalars of a monitor in diagrams.
 
     Args:
         name: Prefix of its keys.
         modalities: Names, in declared order.
-        keys: Names of the values it logs, without prefix.
-        heads: The further heads, with whose names keys begin.
+        keys: Names of the logged values, without prefix.
+        heads: Names of the further heads; their keys begin with the name.
     """
     charts = _charts(modalities, [key for key in keys if key.partition("/")[0] not in heads])
     for head in heads:
@@ -37,7 +37,7 @@ def dashboard(name: str, modalities: Sequence[str], keys: Sequence[str], heads: 
 
 
 def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
-    """Return the diagrams of one head, which may depend on some of the modalities alone."""
+    """Return the diagrams of one head, which may use only some of the modalities."""
     modalities = [modality for modality in modalities if f"total/{modality}" in keys] or modalities
     together = [key for key in keys if key.partition("/")[0] == "interaction"]
     totals = [f"total/{modality}" for modality in modalities]
@@ -54,7 +54,7 @@ def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
         Chart("score lost when swapped", [f"perceptual/{modality}" for modality in modalities]),
     ]
     scores, embeddings = scores if "score" in keys else [], _embedding_charts(modalities, keys)
-    # Of scores of pairs nearly all is interaction: what is read first comes first.
+    # Scores of pairs are nearly all interaction, so their most useful diagrams come first.
     charts = [*scores, *embeddings, *shares] if embeddings else [*_answer_charts(keys), *shares, *scores]
     without = [key for key in keys if key.partition("/")[0] == "score_without"]
     charts += [Chart("score, and that without a modality", ["score", *without])] if without else []
@@ -69,14 +69,14 @@ def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
 
 
 def _answer_charts(keys: Sequence[str]) -> list[Chart]:
-    """Return the diagrams of what own answers lose; none of other outputs."""
+    """Return the diagrams of own answers' losses; none for other outputs."""
     titles = {"nats": "nats a token that own answers lose when swapped", "retrieval": "own answers find their own"}
     shown = {title: [key for key in keys if key.partition("/")[0] == first] for first, title in titles.items()}
     return [Chart(title, found) for title, found in shown.items() if found]
 
 
 def _embedding_charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
-    """Return the diagrams of the embeddings of scores of pairs; none of other outputs."""
+    """Return the diagrams of embeddings, for scores of pairs; none for other outputs."""
     if "modality_gap" not in keys:
         return []
     sides = (Chart(title, [f"{key}/{modality}" for modality in modalities]) for title, key in SIDES.items())

@@ -1,4 +1,4 @@
-"""Contribution shares as two pure steps: plan the rows, turn their outputs into shares and scores."""
+"""Contribution shares in two pure steps: plan the rows, compute shares and scores from their outputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,24 +29,24 @@ from mviz_lightning.metrics.local import local_value
 from mviz_lightning.metrics.score_forms import fitted
 
 MANY_OUTPUTS = 16
-"""Number of outputs above which each is looked at by itself: of fewer, none is below 6 % of all on average."""
+"""Number of outputs above which each is also analysed alone; up to 16 outputs, each has 6 % or more on average."""
 
 NOTABLE = 0.1
-"""Smallest variance of an output that is looked at by itself, as a fraction of the mean over outputs."""
+"""Smallest variance of an output that is analysed alone, as a fraction of the mean over outputs."""
 
 
 @dataclass(frozen=True)
 class Shares:
-    """Plans and explains contribution shares, and scores where labels are known.
+    """Plans and explains contribution shares, and scores if labels are known.
 
     Attributes:
         modalities: Names of the modalities.
         task: Meaning of the outputs.
         group_size: Number of examples recombined with one another.
         pairs: Whether to measure the share of each pair; by default with three and four modalities.
-        score: A torchmetric for the score; by default what :func:`default_score` says.
+        score: A torchmetric for the score; by default that of :func:`default_score`.
         seed: Seed of the design.
-        measures: Names of measures of other papers that are computed beside the shares.
+        measures: Names of measures of other papers that are computed in addition to the shares.
     """
 
     modalities: Sequence[str]
@@ -68,11 +68,11 @@ class Shares:
 
     @property
     def tuples(self) -> Tensor:
-        """``(T, M)`` positions in a group: the design's, then those of the measures."""
+        """``(T, M)`` positions in a group: first those of the design, then those of the measures."""
         return torch.cat([self.design.tuples, self._measures.tuples])
 
     def plan(self, groups: Tensor) -> Query:
-        """Ask for the tuples of design and measures in every group.
+        """Request the tuples of design and measures in every group.
 
         Args:
             groups: ``(G, g)`` examples of the probe.
@@ -87,12 +87,12 @@ class Shares:
         return self.design.own(self._by_group(outputs))
 
     def swap_effects(self, probe: Probe, outputs: Tensor, left_out: Tensor | None = None) -> Tensor:
-        """Return ``(G, g, 1 + M)``: how far each example's outputs move when its modalities are swapped.
+        """Return ``(G, g, 1 + M)``: how much each example's outputs change when its modalities are swapped.
 
         Args:
             probe: The examples.
             outputs: ``(G * T, C)`` outputs of the rows of :meth:`plan`.
-            left_out: ``(C,)`` bool: classes that shares leave out, as for :meth:`metrics`.
+            left_out: ``(C,)`` bool: classes that are left out of the shares, as for :meth:`metrics`.
         """
         scale, by_group = self.scale(probe, outputs.shape[-1]), self._by_group(self._kept(outputs, left_out))
         return torch.stack([swap_effects(decomposable(one, self.task, scale), self.design) for one in by_group])
@@ -103,14 +103,14 @@ class Shares:
     def metrics(
         self, probe: Probe, outputs: Tensor, groups: Tensor, left_out: Tensor | None = None, *, sync: bool = False
     ) -> list[Metric]:
-        """Return metrics of the outputs, whose statistics several processes can add up.
+        """Return metrics of the outputs, whose statistics can be gathered from several processes.
 
         Args:
             probe: The examples.
             outputs: ``(G * T, C)`` outputs of the rows of :meth:`plan`.
-            groups: ``(G', g)`` the groups that count: the first of the planned ones.
-            left_out: ``(C,)`` bool: classes that the shares of variance leave out, because some row masks them. Scores
-                and flips read the decision of each row, which may be one of them. None if no row masks any.
+            groups: ``(G', g)`` the groups that count: the first planned groups.
+            left_out: ``(C,)`` bool: classes that are masked in some row, and left out of shares of variance. Decisions
+                (in scores and flips) may be such a class. None if there are none.
             sync: Whether ``compute`` gathers from all processes.
 
         Returns:
@@ -141,9 +141,9 @@ class Shares:
         """Return the metrics that need no labels.
 
         Args:
-            scale: What makes several regression outputs comparable.
-            decides: Of what task the decisions are: with soft labels the answer is the highest output alone.
-            sync: Whether they gather from all processes.
+            scale: Factors that make several regression outputs comparable.
+            decides: Task of the decisions; with soft labels, the decision is the highest output.
+            sync: Whether ``compute`` gathers from all processes.
         """
         shared: dict[str, Any] = {"sync_on_compute": sync, **self._plan}
         contribution = ContributionShares(self.modalities, task=self.task, scale=scale, **shared)
@@ -154,7 +154,7 @@ class Shares:
     def _require_predictions(self, score: Metric, target: Tensor) -> None:
         """Raise a ConfigurationError if a score that gathers predictions gets none on this process.
 
-        Gathering would abort the process, and no handler could catch that.
+        Gathering without data would abort the process, without an exception to catch.
         """
         unscored = not bool(labelled(target, self.task).any())
         metrics = [metric for metric in score.modules() if isinstance(metric, Metric)]
@@ -166,7 +166,7 @@ class Shares:
             )
 
     def score_reference(self, probe: Probe, outputs: int) -> ScoreReference:
-        """Return what the score gives for one constant answer and for the labels, on the examples it is taken of."""
+        """Return the score of one constant answer and of the labels, on the scored examples."""
         target = self.target(probe)
         if target is None:
             return ScoreReference()
@@ -175,7 +175,7 @@ class Shares:
         return anchors(self._score(outputs, target), self.task, known, outputs)
 
     def evidence(self, probe: Probe, examples: Tensor, outputs: Tensor) -> dict[str, float]:
-        """Return what an alarm reads beside the values, by name; see ``RunRecord.evidence``.
+        """Return further evidence for an alarm by name; see ``RunRecord.evidence``.
 
         Args:
             probe: The examples.
@@ -190,15 +190,15 @@ class Shares:
         return told | {"decides": float((choices != choices[:1]).any())}
 
     def output_components(self, probe: Probe, outputs: Tensor, groups: int, left_out: Tensor | None) -> Tensor:
-        """Return ``(C, 1 + M)``: variance and total effects of every output, 0 of those that some row masks.
+        """Return ``(C, 1 + M)``: variance and total effects of every output; 0 for outputs that are masked in some row.
 
-        Of few outputs it returns none, ``(0, 1 + M)``.
+        With up to 16 outputs, it returns an empty tensor, ``(0, 1 + M)``.
 
         Args:
             probe: The examples.
             outputs: ``(G * T, C)`` outputs of the rows of :meth:`plan`.
-            groups: Number of groups that count, from the first on.
-            left_out: ``(C,)`` bool: classes that some row masks; None if no row masks any.
+            groups: Number of groups that count, from the first.
+            left_out: ``(C,)`` bool: classes that are masked in some row; None if there are none.
         """
         count = outputs.shape[-1]
         found = torch.zeros(count if count > MANY_OUTPUTS else 0, 1 + len(self.modalities), dtype=torch.float64)
@@ -211,7 +211,7 @@ class Shares:
         return found
 
     def single_outputs(self, components: Tensor) -> dict[str, float]:
-        """Return the output that each modality decides most, and how much of it; see ``RunRecord.evidence``."""
+        """Return the output that each modality decides most, and its share of it; see ``RunRecord.evidence``."""
         if not len(components):
             return {}
         places, shares = (found.tolist() for found in most_decided(components, NOTABLE))
@@ -220,7 +220,7 @@ class Shares:
         return {name: value for name, value in (told | named).items() if isfinite(value)}
 
     def skill(self, probe: Probe, examples: Tensor, outputs: Tensor) -> Skill | None:
-        """Return the model's skill on real examples; None without labels, or where the score has no scale.
+        """Return the model's skill on real examples; None without labels, or if the score has no reference.
 
         Args:
             probe: The examples.
@@ -244,12 +244,12 @@ class Shares:
         return float(local_value(score))
 
     def fit_proofs(self, probe: Probe, outputs: int, kin: Tensor | None = None) -> Proofs:
-        """Return what the raw inputs of every modality tell about the labels; nothing without labels.
+        """Return the proofs from the raw inputs of every modality; empty without labels.
 
         Args:
             probe: The examples.
             outputs: Scores of one example, C.
-            kin: ``(N,)`` long: examples with the same number are kin; None where no two are.
+            kin: ``(N,)`` long: examples with equal numbers are related (kin); None if no two are.
         """
         target = self.target(probe)
         return Proofs() if target is None else fit_proofs(probe, target, self.task, outputs, self.seed, kin)
@@ -265,11 +265,11 @@ class Shares:
 
     @property
     def _plan(self) -> dict[str, Any]:
-        """What all metrics must agree on, since they read the same rows."""
+        """The common arguments of all metrics, which read the same rows."""
         return {"group_size": self.group_size, "pairs": self.pairs, "seed": self.seed}
 
     def scale(self, probe: Probe, outputs: int) -> Tensor | None:
-        """Return ``(C,)`` what makes several regression outputs comparable."""
+        """Return ``(C,)`` factors that make several regression outputs comparable."""
         target = self.target(probe)
         if self.task != "regression" or outputs == 1 or target is None:
             return None
@@ -293,7 +293,7 @@ class Shares:
         return self._everything(outputs)[:, : len(self.design.tuples)]
 
     def target(self, probe: Probe) -> Tensor | None:
-        """Return ``(N, ...)`` labels as scores take them; None where no example that is recombined has one."""
+        """Return ``(N, ...)`` labels for scores; None if no recombined example has a label."""
         target = probe.target
         if target is None or not bool(labelled(target[probe.groups.flatten()], self.task).any()):
             return None

@@ -1,4 +1,4 @@
-"""Measures of other papers, which the monitor logs beside the shares where it is asked to."""
+"""Measures of other papers, which the monitor logs on request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,14 +27,14 @@ MEASURES = {
     "intershap": "share of interactions in the probability of the predicted class",
     "mm_shap": "shares of the segments' absolute Shapley values",
 }
-"""Name of a measure -> what it is, in words."""
+"""Name of a measure -> its description."""
 
 
 def checked_measures(given: Any, modalities: int) -> tuple[str, ...]:
     """Return the names of measures, each once.
 
     Raises:
-        ConfigurationError: They are no list, a name is unknown, or a measure does not work for so many modalities.
+        ConfigurationError: They are not a list, a name is unknown, or there are too many modalities for a measure.
     """
     names = tuple(dict.fromkeys(listed("measures", given)))
     unknown = [name for name in names if name not in MEASURES]
@@ -50,7 +50,7 @@ def checked_measures(given: Any, modalities: int) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Measures:
-    """What measures of coalitions need beside the rows of the shares, and their metrics.
+    """The additional rows of coalition measures, and their metrics.
 
     Attributes:
         names: Names of measures; those without coalitions are ignored.
@@ -76,7 +76,7 @@ class Measures:
 
     @property
     def tuples(self) -> Tensor:
-        """``(T, M)`` positions in a group that are evaluated beside those of the shares: none for two modalities."""
+        """``(T, M)`` positions in a group, evaluated in addition to the shares' rows: none for two modalities."""
         if not self._asked or len(self.modalities) == 2:
             return torch.zeros(0, len(self.modalities), dtype=torch.long)
         return self.design.tuples
@@ -95,18 +95,19 @@ class Measures:
     def metrics(
         self, outputs: Tensor, task: Task, scale: Tensor | None, left_out: Tensor | None, *, sync: bool
     ) -> list[Metric]:
-        """Return the metrics of the asked measures, with their groups added.
+        """Return the metrics of the requested measures, with their groups added.
 
         Args:
-            outputs: ``(G, T, C)`` outputs of the shares' tuples and then of :attr:`tuples`.
-            task: What the outputs stand for.
-            scale: What makes several regression outputs comparable.
-            left_out: ``(C,)`` bool: classes that logits leave out, because some row masks them; None if none is masked.
+            outputs: ``(G, T, C)`` outputs of the shares' tuples, followed by those of :attr:`tuples`.
+            task: Type of the prediction task.
+            scale: Factors that make several regression outputs comparable.
+            left_out: ``(C,)`` bool: classes that are left out because they are masked in some row; None if there are
+                none.
             sync: Whether ``compute`` gathers from all processes.
         """
         shared: dict[str, Any] = {"task": task, "scale": scale, "group_size": self.size, "seed": self.seed}
         found: list[Metric] = []
-        rows = outputs[:, -len(self.design.tuples) :] if self._asked else outputs  # of two modalities: the grid
+        rows = outputs[:, -len(self.design.tuples) :] if self._asked else outputs  # for two modalities: the grid
         if "shapley" in self._asked:
             exact = "intershap" in self.names
             kept = rows if left_out is None else rows[..., ~left_out.to(rows.device)]
@@ -122,5 +123,5 @@ def _updated(metric: Metric, outputs: Tensor) -> Metric:
 
 
 def measure_explainers(names: Sequence[str]) -> list[Explainer]:
-    """Return the methods that measures run as: MM-SHAP, which masks segments."""
+    """Return the measures that are run as methods: MM-SHAP, which masks segments."""
     return [MMShap()] if "mm_shap" in names else []

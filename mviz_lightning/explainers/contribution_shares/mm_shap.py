@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class MMShap(Explainer):
-    """The measure ``mm_shap``: :func:`mviz_lightning.functional.mm_shap`, a mean over some of the probe's examples.
+    """The measure ``mm_shap``: the mean of :func:`mviz_lightning.functional.mm_shap` over some of the probe's examples.
 
-    Players are the segments of all modalities of an example; masked segments become the baseline of their modality.
-    Explained is the softmax probability of the predicted class, the probability of the strongest label, or the first
-    value of a regression. Rows: ``max(128, 16 U) + 2`` for each example with U segments, or all ``2^U`` if that is
-    fewer.
+    Players are the segments of all modalities of an example; masked segments get the baseline of their modality. The
+    explained output is the softmax probability of the predicted class, the probability of the strongest label, or the
+    first value of a regression. Number of rows for each example with U segments: ``max(128, 16 U) + 2``, or ``2^U`` if
+    that is less.
 
     Args:
-        num_totals: Number of examples that the mean is over.
+        num_totals: Number of examples of the mean.
         samples: Number of masks for each example.
         every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
         name: First part of the keys of its scalars.
@@ -41,7 +41,7 @@ class MMShap(Explainer):
     name: str = "mm_shap"
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
-        """Ask for each example as it is, with nothing, and with some segments of all modalities."""
+        """Request each example unmasked, with all segments masked, and with some segments of all modalities masked."""
         return Request(
             [_masked(probe_context, one, self._masks(probe_context, one)) for one in self._of(probe_context)]
         )
@@ -57,7 +57,7 @@ class MMShap(Explainer):
         return ()
 
     def _of(self, probe_context: ProbeContext) -> list[int]:
-        """Return the examples that the mean is over: from all groups in turn, which are alike."""
+        """Return the examples of the mean, from all groups in turn."""
         found: list[int] = probe_context.probe.groups.T.flatten()[: self.num_totals].tolist()
         return found
 
@@ -84,7 +84,7 @@ def _counts(probe_context: ProbeContext, example: int) -> list[int]:
 
 
 def _masked(probe_context: ProbeContext, example: int, masks: Tensor) -> Query:
-    """Ask for an example with ``(R, U)`` segments of all modalities kept."""
+    """Request an example with ``(R, U)`` masks over the segments of all modalities."""
     names = probe_context.probe.segments
     kept = dict(zip(names, torch.split(masks, _counts(probe_context, example), 1), strict=True))
     return Query(Query.aligned(torch.full((len(masks),), example), len(names)).sources, kept)

@@ -1,4 +1,4 @@
-"""Shares of the scores of pairs, whose score is how well pairs are found within groups."""
+"""Shares of the scores of pairs; the model's score is retrieval of pairs within groups."""
 
 from dataclasses import dataclass
 
@@ -21,12 +21,12 @@ class PairShares(Shares):
     def metrics(
         self, probe: Probe, outputs: Tensor, groups: Tensor, left_out: Tensor | None = None, *, sync: bool = False
     ) -> list[Metric]:
-        """Return metrics of the outputs, as :meth:`Shares.metrics`; the score, flips and losses are those of retrieval.
+        """Return metrics of the outputs, as :meth:`Shares.metrics`; score, flips and losses are those of retrieval.
 
         Args:
             probe: The examples.
             outputs: ``(G * g * g, 1)`` scores of all pairs of every group.
-            groups: ``(G', g)`` the groups that count: the first of the planned ones.
+            groups: ``(G', g)`` the groups that count: the first planned groups.
             left_out: None: there are no classes.
             sync: Whether ``compute`` gathers from all processes.
         """
@@ -38,19 +38,19 @@ class PairShares(Shares):
         return [*found, retrieval]
 
     def _right(self, probe: Probe, groups: Tensor) -> Tensor:
-        """Return ``(G', g, g)`` bool: the pairs of one example, and those of its copies in one modality."""
+        """Return ``(G', g, g)`` bool: the pairs of one example, and the pairs of its copies in one modality."""
         return right_pairs(*(copy_numbers(probe, name)[groups] for name in self.modalities))
 
     def score_reference(self, probe: Probe, outputs: int) -> ScoreReference:
-        """Return the accuracy of random answers and that of the right ones, on the examples that are recombined."""
+        """Return the accuracy of random answers and of right answers, on the recombined examples."""
         return ScoreReference(self._chance(probe), 1.0)
 
     def evidence(self, probe: Probe, examples: Tensor, outputs: Tensor) -> dict[str, float]:
-        """Return nothing: an alarm reads the values, and :meth:`facts`."""
+        """Return an empty dict: an alarm uses the values, and :meth:`facts`."""
         return {}
 
     def facts(self, probe: Probe) -> dict[str, float]:
-        """Return that the score is retrieval, and that of random answers; see ``RunRecord.evidence``."""
+        """Return the evidence that the score is retrieval, and the chance level; see ``RunRecord.evidence``."""
         return {RETRIEVAL: 1.0, CHANCE: self._chance(probe)}
 
     def _chance(self, probe: Probe) -> float:

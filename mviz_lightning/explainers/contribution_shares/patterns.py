@@ -1,4 +1,4 @@
-"""Scores by pattern of presence: which modalities examples have, and what the others' absence costs."""
+"""Scores by pattern of presence: the modalities that examples have, and the loss in score without the others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class PatternScore:
 
     Attributes:
         present: Their names, in declared order.
-        examples: Number of validation examples that have these and no others.
-        score: Score of the complete examples if they have no others; None where the model does not accept that.
+        examples: Number of validation examples with exactly these modalities.
+        score: Score of the complete examples with only these modalities; None if the model does not accept that.
     """
 
     present: Sequence[str]
@@ -43,6 +43,6 @@ def pattern_text(patterns: Sequence[PatternScore]) -> str:
 
 
 def pattern_table(patterns: Sequence[PatternScore], when: str, head: str = "") -> Table:
-    """Return the same as a table of a head for loggers and files; a pattern that the model refuses has no score."""
+    """Return the patterns of a head as a table for loggers and files; the score is empty if there is none."""
     rows: list[list[str | float]] = [[when, one.words, one.examples, format_number(one.score)] for one in patterns]
     return Table(of_head(head, "absence"), ["when", "modalities", "examples", "score"], rows)

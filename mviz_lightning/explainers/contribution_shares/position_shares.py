@@ -1,4 +1,4 @@
-"""Contribution shares of outputs with positions: maps and sequences, read at a sample of their positions."""
+"""Contribution shares of outputs with positions (maps and sequences), at a sample of their positions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -43,11 +43,11 @@ def _nowhere() -> Tensor:
 class PositionShares(Shares):
     """Shares of outputs that are read at P sampled positions of each example.
 
-    Every position of a group counts as a group of its own: variances and scores are means over the positions. Intervals
+    Every position of a group counts as a separate group: variances and scores are means over the positions. Intervals
     leave out whole groups, with all their positions.
 
     Attributes:
-        places: ``(N, P)`` long: the positions at which each example is read.
+        places: ``(N, P)`` long: the sampled positions of each example.
         is_map: Whether positions have two axes or more; then the score is the mean intersection over union.
     """
 
@@ -60,11 +60,11 @@ class PositionShares(Shares):
         return self.places.shape[1]
 
     def single(self, outputs: Tensor) -> Tensor:
-        """Return ``(R * P, C)`` outputs of every position of ``(R, P * C)`` outputs of rows."""
+        """Return ``(R * P, C)`` outputs of single positions from ``(R, P * C)`` outputs of rows."""
         return outputs.reshape(-1, outputs.shape[-1] // self.positions)
 
     def target(self, probe: Probe) -> Tensor | None:
-        """Return ``(N, P, ...)`` labels at the sampled positions; None where no recombined example has one there."""
+        """Return ``(N, P, ...)`` labels at the sampled positions; None if no recombined example has one there."""
         if probe.by_position is None:
             return None
         found = probe.by_position.at(self.places)
@@ -72,7 +72,7 @@ class PositionShares(Shares):
         return found if bool(labelled(some, self.task).any()) else None
 
     def _known(self, probe: Probe) -> Tensor | None:
-        """Return ``(n, ...)`` labels at the sampled positions of the recombined examples, those that are known."""
+        """Return the ``(n, ...)`` known labels at the sampled positions of the recombined examples."""
         target = self.target(probe)
         if target is None:
             return None
@@ -114,34 +114,34 @@ class PositionShares(Shares):
         return [contribution, PredictionFlips(self.modalities, task=decides, **shared)]
 
     def _folded(self, by_group: Tensor) -> Tensor:
-        """Return ``(G * P, T, C)`` of ``(G, T, P * C)`` outputs: every position of a group is a group of its own."""
+        """Return ``(G * P, T, C)`` from ``(G, T, P * C)`` outputs: every position of a group becomes a group."""
         return fold_positions(by_group, self.positions)
 
     def _kept(self, outputs: Tensor, left_out: Tensor | None) -> Tensor:
         return super()._kept(outputs, None if left_out is None else left_out.repeat(self.positions))
 
     def swap_effects(self, probe: Probe, outputs: Tensor, left_out: Tensor | None = None) -> Tensor:
-        """Return ``(G, g * P, 1 + M)``: how far outputs at each position move when modalities are swapped."""
+        """Return ``(G, g * P, 1 + M)``: how much outputs at each position change when modalities are swapped."""
         scale = self.scale(probe, outputs.shape[-1] // self.positions)
         folded = self._folded(self._by_group(self._kept(outputs, left_out)))
         found = torch.stack([swap_effects(decomposable(one, self.task, scale), self.design) for one in folded])
         return found.view(-1, self.positions, *found.shape[1:]).transpose(1, 2).flatten(1, 2)
 
     def by_position(self, probe: Probe) -> Probe:
-        """Return a probe of N * P examples, one for each sampled position: for the shares within classes."""
+        """Return a probe of N * P examples, one for each sampled position, for shares within classes."""
         groups = (probe.groups.unsqueeze(-1) * self.positions + torch.arange(self.positions)).flatten(1)
         target = self.target(probe)
         return replace(probe, groups=groups, labels=None if target is None else target.flatten(0, 1))
 
     def score_reference(self, probe: Probe, outputs: int) -> ScoreReference:
-        """Return what the score gives for one constant class and for the labels, at the sampled positions."""
+        """Return the score of one constant class and of the labels, at the sampled positions."""
         known = self._known(probe)
         if known is None:
             return ScoreReference()
         return anchors(self._score_of_outputs(outputs, probe), self.task, known, outputs)
 
     def evidence(self, probe: Probe, examples: Tensor, outputs: Tensor) -> dict[str, float]:
-        """Return what an alarm reads beside the values, from ``(n, P * C)`` outputs; see :meth:`Shares.evidence`."""
+        """Return further evidence for an alarm, from ``(n, P * C)`` outputs; see :meth:`Shares.evidence`."""
         found = self.skill(probe, examples, outputs)
         told = {} if found is None else found.evidence
         if self.task == "regression":
@@ -174,9 +174,10 @@ class PositionShares(Shares):
         return found
 
     def fit_proofs(self, probe: Probe, outputs: int, kin: Tensor | None = None) -> Proofs:
-        """Return what raw inputs tell about the labels at positions: those around a position about its own label.
+        """Return the proofs of labels at positions from the raw inputs around them.
 
-        Examples are held out whole, and errors are those of examples: positions of one are not independent.
+        Whole examples are held out, and standard errors are over examples, because positions of one are not
+        independent.
         """
         target = self.target(probe)
         if target is None:
@@ -184,7 +185,7 @@ class PositionShares(Shares):
         return proofs_from(position_inputs(probe, self.places, target, self.task, outputs, self.seed, kin))
 
     def scale(self, probe: Probe, outputs: int) -> Tensor | None:
-        """Return ``(C,)`` what makes several regression outputs comparable."""
+        """Return ``(C,)`` factors that make several regression outputs comparable."""
         known = self._known(probe) if self.task == "regression" and outputs > 1 else None
         return None if known is None else known.double().std(0).where(beyond_rounding(known), 1.0)
 
@@ -206,17 +207,17 @@ class PositionShares(Shares):
         return fitted(self.score, self.task, encoded(known, self.task, outputs), known)
 
     def whole_score(self, probe: Probe, outputs: int) -> Metric:
-        """Return the metric of the score over all labelled positions, to be updated chunk by chunk."""
+        """Return the metric of the score over all labelled positions, for updates chunk by chunk."""
         return self._score_of_outputs(outputs, probe)
 
 
 def position_score(task: Task, outputs: int, *, is_map: bool) -> Metric:
-    """Return the score that fits labels of positions: intersection over union of maps, F1 of sequences, R2 of values.
+    """Return the default score for labels of positions: IoU for maps, F1 for sequences, R2 for values.
 
-    Means over the classes that occur, since most positions are of one class.
+    They are means over the classes that occur, because most positions have the same class.
 
     Args:
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         outputs: Number of outputs of a position, C.
         is_map: Whether positions have two axes or more.
     """
@@ -230,22 +231,22 @@ def position_score(task: Task, outputs: int, *, is_map: bool) -> Metric:
 
 
 def single_outputs(shares: Shares, outputs: Tensor) -> Tensor:
-    """Return ``(R, C)`` outputs of single predictions among those of rows: of every position, or rows as they are."""
+    """Return ``(R, C)`` outputs of single predictions: of every position, or the rows unchanged."""
     return shares.single(outputs) if isinstance(shares, PositionShares) else outputs
 
 
 def target_of_examples(shares: Shares, probe: Probe) -> Tensor | None:
-    """Return ``(N, ...)``: one label of each example; None without any."""
+    """Return ``(N, ...)``: one label of each example; None without labels."""
     target = shares.target(probe)
     return probe.labels if target is not None and isinstance(shares, PositionShares) else target
 
 
 def shares_of(probe: Probe, places: Tensor | None, given: Sequence[Any]) -> Shares:
-    """Return the shares of one row of scores an example, or of positions where the labels are those of positions.
+    """Return the shares of examples with one row of scores, or of positions if labels have positions.
 
     Args:
         probe: The examples.
-        places: ``(N, P)`` long: the sampled positions; None where outputs have none.
+        places: ``(N, P)`` long: the sampled positions; None if outputs have no positions.
         given: The first arguments of :class:`Shares`.
     """
     if probe.by_position is None or places is None:

@@ -9,7 +9,7 @@ from mviz_lightning.functional.contribution import bound_of
 from mviz_lightning.sinks.records import Chart
 
 SubsetKind: TypeAlias = Literal["class", "subgroup"]
-"""What the examples of a subset have in common: their label, or their value of a leaf."""
+"""The common property of a subset's examples: their label, or their value of a leaf."""
 
 KINDS: Sequence[SubsetKind] = get_args(SubsetKind)
 
@@ -34,15 +34,15 @@ def total_name(kind: SubsetKind, subset: str, modality: str, side: Side | None =
 
 
 def key_parts(names: Iterable[str]) -> list[str]:
-    """Return names that can be part of a key: letters, digits, ``.``, ``_``, ``-``; no two are the same.
+    """Return unique names that can be part of a key: letters, digits, ``.``, ``_``, ``-``.
 
     Args:
-        names: Names of classes or subgroups, which may hold spaces and slashes.
+        names: Names of classes or subgroups, possibly with spaces and slashes.
     """
     parts: dict[str, None] = {}
     for name in names:
         part = re.sub(r"[^\w.-]+", "_", name).strip("_")
-        part = part[:MAX_NAME] if part.strip(".") else "_"  # no "..", which loggers that write files refuse
+        part = part[:MAX_NAME] if part.strip(".") else "_"  # not "..", which loggers cannot write as a file
         while part in parts:
             part += "_"
         parts[part] = None
@@ -61,7 +61,7 @@ def subsets_named(keys: Iterable[str], kind: SubsetKind) -> list[str]:
 
 
 def subset_charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
-    """Return a diagram of all classes, and one of all subgroups, for each modality; their keys have no prefix."""
+    """Return for each modality a diagram of all classes and one of all subgroups; keys have no prefix."""
     found = {kind: subsets_named(keys, kind) for kind in KINDS}
     return [
         Chart(f"total effect of {modality} by {kind}", [total_name(kind, subset, modality) for subset in subsets])

@@ -13,7 +13,7 @@ from mviz_lightning.explainers.text_tables import align, format_number
 
 
 def with_subset_tables(table: str, values: Mapping[str, float], modalities: Sequence[str]) -> str:
-    """Return a table with those of the classes and subgroups below it; as it is where there are none."""
+    """Return a table, followed by the tables of classes and subgroups if there are any."""
     return "\n\n".join([table, *(_subset_table(values, modalities, kind) for kind in KINDS if _has(values, kind))])
 
 

@@ -1,4 +1,4 @@
-"""Shares as text: one run, and a row for every run of a training."""
+"""Shares as text: a table of one run, and a table with a row for every run of a training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.sinks.records import RunRecord, State
 
 MEASURE_TITLES = {"shapley": "Shapley", "intershap": "InterSHAP", "mm_shap": "MM-SHAP"}
-"""First part of the keys of a measure of another paper -> its name in tables."""
+"""First part of a measure's keys -> its name in tables (measures of other papers)."""
 
 
 def interval(values: Mapping[str, float], name: str) -> str:
@@ -35,13 +35,13 @@ def share_table(values: Mapping[str, float], modalities: Sequence[str]) -> str:
 
 
 def further_lines(values: Mapping[str, float]) -> list[str]:
-    """Return a line for each thing that was measured beside the shares: scores, embeddings, answers, measures."""
+    """Return a line for each further measurement: scores, embeddings, answers, measures."""
     scores = [_score_line(values)] if "score" in values else []
     return [*scores, *_embedding_lines(values), *_answer_lines(values), *_measure_lines(values)]
 
 
 def _answer_lines(values: Mapping[str, float]) -> list[str]:
-    """Return a line for each modality that own answers may need; none for other outputs."""
+    """Return a line for each modality with losses of own answers; none for other outputs."""
     names = [key.partition("/")[2] for key in values if key.startswith("nats/")]
     return [
         f"own answers lose {interval(values, f'nats/{name}')} nats a token when {name} is swapped; "
@@ -51,7 +51,7 @@ def _answer_lines(values: Mapping[str, float]) -> list[str]:
 
 
 def _embedding_lines(values: Mapping[str, float]) -> list[str]:
-    """Return a line for the embeddings of scores of pairs; none for other outputs."""
+    """Return a line about the embeddings, for scores of pairs; none for other outputs."""
     if "modality_gap" not in values:
         return []
     parts = [f"modality gap {format_number(values['modality_gap'])}", f"alignment {format_number(values['alignment'])}"]
@@ -92,7 +92,7 @@ def history_table(rows: Sequence[RunRecord], modalities: Sequence[str]) -> str:
 def history_cells(rows: Sequence[RunRecord], modalities: Sequence[str]) -> list[list[str]]:
     """Return the titles, and a row for each run: contributions, interaction, total effects with intervals, scores.
 
-    Of scores of pairs, retrieval and the embeddings stand in place of contributions, which tell nothing there.
+    For scores of pairs, retrieval and embeddings replace contributions, which have no meaning there.
     """
     columns = [_Column("epoch", _where), _Column("step", lambda row: str(row.step))]
     columns += (_pair_columns if any(map(reads_retrieval, rows)) else _share_columns)(rows, modalities)
@@ -103,7 +103,7 @@ def history_cells(rows: Sequence[RunRecord], modalities: Sequence[str]) -> list[
 
 
 class _Column(NamedTuple):
-    """A column of the history: its title, and its cell of a run."""
+    """A column of the history: its title, and a function from a run to its cell."""
 
     title: str
     cell: Callable[[RunRecord], str]
@@ -145,7 +145,7 @@ def _pair_columns(rows: Sequence[RunRecord], modalities: Sequence[str]) -> list[
 
 
 def _further_columns(rows: Sequence[RunRecord]) -> list[_Column]:
-    """Return the scores without a modality, and the measures of other papers, that some run has."""
+    """Return columns of scores without a modality and of measures of other papers, if a run has them."""
     keys = dict.fromkeys(key for row in rows for key in row.values)
     without = [key for key in keys if key.partition("/")[0] == "score_without"]
     columns = [_Column.of(f"score without {key.partition('/')[2]}", key) for key in without]
@@ -154,7 +154,7 @@ def _further_columns(rows: Sequence[RunRecord]) -> list[_Column]:
 
 
 def measured_keys(rows: Sequence[RunRecord]) -> list[str]:
-    """Return the keys of measures of other papers that some run has, measure by measure."""
+    """Return the keys of measures of other papers in any run, measure by measure."""
     keys = dict.fromkeys(key for row in rows for key in row.values)
     return [key for measure in MEASURE_TITLES for key in keys if key.partition("/")[0] == measure]
 
@@ -164,6 +164,6 @@ def _where(row: RunRecord) -> str:
 
 
 def _not_used(row: RunRecord, modalities: Sequence[str]) -> str:
-    """Name the modalities that are not used, and how."""
+    """Return the modalities that are not used, with their states."""
     found = {name: State(int(row.values.get(f"collapse/{name}", State.USED))) for name in modalities}
     return ", ".join(f"{name} {state.name.lower()}" for name, state in found.items() if state)

@@ -33,7 +33,7 @@ def _names(shown: ExampleDisplay, pair: PairInteraction) -> tuple[list[str], lis
 
 
 def _line(shown: ExampleDisplay, output: OutputInteractions, pair: PairInteraction) -> str:
-    """Name the two segments that add most together."""
+    """Return the two segments with the strongest interaction, in words."""
     title = output_title(shown.labels, output.output, output.role)
     if not (pair.weights.numel() and pair.has_effect):
         return f"{title}: {pair.first} and {pair.second} add nothing together"
@@ -44,7 +44,7 @@ def _line(shown: ExampleDisplay, output: OutputInteractions, pair: PairInteracti
 
 
 def _matrix(shown: ExampleDisplay, output: OutputInteractions, pair: PairInteraction) -> Matrix:
-    """Return the matrix with the longer side down, where names have room."""
+    """Return the matrix with its longer side vertical, where there is room for names."""
     rows, columns = _names(shown, pair)
     first, second, weights = pair.first, pair.second, array(pair.weights)
     if len(rows) < len(columns):

@@ -1,4 +1,4 @@
-"""Cross-modal interactions, the second stage of MultiViz (Liang et al. 2023): which segments act together."""
+"""Cross-modal interactions of segments, the second stage of MultiViz (Liang et al. 2023)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ How = Literal["difference", "second_order"]
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two modalities whose segments may act together."""
+    """Two modalities whose segments may interact."""
 
     probe_context: ProbeContext
     first: str
@@ -44,17 +44,17 @@ class _Pair:
 
     @property
     def obstacle(self) -> str:
-        """Why there is no second derivative by the segments; empty if there may be one."""
+        """Reason why there is no second derivative by the segments; empty if there may be one."""
         found = [underivable(self.probe_context.probe.segments[name]) for name in (self.first, self.second)]
         return "; ".join(dict.fromkeys(why for why in found if why))
 
     def counts(self, example: int) -> tuple[int, int]:
-        """Return how many segments an example has of each."""
+        """Return the number of segments of each modality of an example."""
         segments = self.probe_context.probe.segments
         return segments[self.first].count(example), segments[self.second].count(example)
 
     def masked(self, example: int, corners: Corners) -> Query:
-        """Ask for the rows of an example whose mixed differences are taken."""
+        """Request the rows of an example for mixed differences."""
         kept = dict(zip((self.first, self.second), pair_masks(*self.counts(example), corners), strict=True))
         rows = torch.full((len(kept[self.first]),), example)
         return Query(Query.aligned(rows, len(self.probe_context.probe.schema.names)).sources, kept)
@@ -63,45 +63,45 @@ class _Pair:
 @renamed_arguments(units="segments", top_units="top_segments")
 @dataclass(frozen=True, kw_only=True)
 class CrossModalInteraction(Explainer):
-    """Which segments of two modalities act together on an output of an example: a word and the patches it names.
+    """Interactions of segments of two modalities in an example's output, for example of a word and its patches.
 
     For segments u of one modality and v of another:
 
-    - ``"difference"``: ``f(x) - f(x without u) - f(x without v) + f(x without both)``, averaged over what else is
-      present (``corners``); it works for every model. It approximates the Shapley interaction index.
+    - ``"difference"``: ``f(x) - f(x without u) - f(x without v) + f(x without both)``, averaged over contexts of the
+      other segments (``corners``). It works for every model, and approximates the Shapley interaction index.
     - ``"second_order"``: the second derivative ``(x_u - baseline) H (x_v - baseline)`` (MultiViz, section 3.2). Its
-      sign is that of the output's change, not of u's importance, so that the weight is the same from both sides. It
-      describes infinitely small changes of the inputs. A piecewise-linear network (ReLU) has no second derivatives.
-      For such a network, and for a modality without derivatives, the difference is used instead, and pictures name
-      the reason.
+      sign is the sign of the output's change, not of u's importance, so the weight is symmetric in u and v. It
+      describes infinitesimal changes of the inputs. The second derivatives of a piecewise-linear network (ReLU) are 0.
+      For such a network, and for a modality without derivatives, the difference is used instead, and pictures give the
+      reason.
 
-    The two are equal on a bilinear model. In scenes with a question, the strongest patch of a word lies on its object
-    more often with the difference (``tests/benchmarks/pointing.py``).
+    Both are equal for a bilinear model. In scenes with a question, the strongest patch of a word is on the word's
+    object more often with the difference (``tests/benchmarks/pointing.py``).
 
     Number of rows, for each example and pair of modalities with U and V segments: ``corners * (1 + U) * (1 + V)``, with
-    about ``2 * (U + V)`` encodings where encodings are reused; about ``min(U, V)`` for each output with second
+    about ``2 * (U + V)`` encodings if encodings are reused; about ``min(U, V)`` for each output with second
     derivatives.
 
     It logs ``total/<a>+<b>``, the sum of absolute weights over all pairs of segments, averaged over the examples.
 
     Args:
-        num_examples: Number of examples that are drawn; they stay the same during the training. With 0, only pinned
-            examples are drawn.
+        num_examples: Number of drawn examples; they are fixed during the training. With 0, only pinned examples are
+            drawn.
         every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
         method: One of the methods above.
-        corners: Number of contexts that differences are averaged over. 1: all other segments are present, so that the
-            map describes this very input. 2: all others present, and all others of the two modalities masked; it
-            ranks pairs of segments nearly as the exact index does (``tests/benchmarks/segment_interactions.py``). 4:
-            also the others of only one of the two modalities. Further modalities stay as they are.
+        corners: Number of contexts over which differences are averaged. 1: all other segments are present, as in the
+            unmasked input. 2: also all other segments of both modalities masked; this ranks pairs of segments nearly
+            like the exact index (``tests/benchmarks/segment_interactions.py``). 4: also the other segments of only one
+            of the two modalities masked. Further modalities are never masked.
         segments: Modality -> names or numbers (from 0) of the segments whose maps are drawn, ``{"text": ["red"]}``. By
-            default those that act together most.
+            default those with the strongest interactions.
         top_segments: Number of segments whose maps are drawn by default.
-        outputs: Indices of the outputs to explain; the first one counts for the totals. By default the predicted class,
-            the strongest label, or the first value.
+        outputs: Indices of the outputs to explain; the first one is used for the totals. By default the predicted
+            class, the strongest label, or the first value.
         name: First part of the keys of its scalars and pictures.
 
     Raises:
-        ConfigurationError: An argument is impossible.
+        ConfigurationError: An argument has a value that is not allowed.
     """
 
     num_examples: int = 4
@@ -140,7 +140,7 @@ class CrossModalInteraction(Explainer):
         require_outputs(self, self.outputs, outputs)
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
-        """Ask for the unmasked examples, and masks or second derivatives of every pair of modalities."""
+        """Request the unmasked examples, and masked rows or second derivatives for every pair of modalities."""
         if not examples:
             return Request()
         queries, attempts = [self._aligned(probe_context, examples)], []
@@ -170,7 +170,7 @@ class CrossModalInteraction(Explainer):
         return interaction_lines(result, context)
 
     def draw(self, result: CrossModalResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
-        """Draw a picture for every example and pair of modalities, and list which segments act together most."""
+        """Draw a picture for every example and pair of modalities, and list the strongest interactions."""
         from mviz_lightning.explainers.cross_modal_interaction.figure import interaction_records
 
         return interaction_records(result, self.name, drawing, when)
@@ -197,7 +197,7 @@ class CrossModalInteraction(Explainer):
         return Query.aligned(torch.tensor(examples, dtype=torch.long), len(probe_context.probe.schema.names))
 
     def _attempt(self, pair: _Pair, examples: Sequence[int], instead: Sequence[Query]) -> DerivativeRequest:
-        """Ask for the second derivatives of every output of every example."""
+        """Request the second derivatives of every output of every example."""
         count = len(set(self.outputs or (0,)))
         rows = [example for example in examples for _ in range(count)]
 
@@ -219,16 +219,16 @@ class CrossModalInteraction(Explainer):
         )
 
     def _outcome(self, probe_context: ProbeContext, example: int, outputs: Tensor) -> Outcome:
-        """Read an example's outputs, ``(C,)``; its roles are the outputs that are explained."""
+        """Return the outcome of an example's outputs, ``(C,)``; its roles are the explained outputs."""
         found = outcome(outputs, probe_context.label(example), probe_context.task)
         if self.outputs is not None:
             return replace(found, roles=dict.fromkeys(self.outputs, "output"))
-        return replace(found, roles=dict([list(found.roles.items())[-1]]))  # the predicted one is the last
+        return replace(found, roles=dict([list(found.roles.items())[-1]]))  # the last is the predicted output
 
     def _answered(
         self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses
     ) -> Iterator[tuple[_Pair, tuple[Sequence[Tensor], Tensor | None, str]]]:
-        """Yield for every pair its masks' outputs or its second derivatives, in the order of the requests."""
+        """Yield every pair with the outputs of its masks or its second derivatives, in the order of the requests."""
         masked, attempts = iter(responses.outputs[1:]), iter(enumerate(responses.derivatives))
         for pair in self._pairs(probe_context):
             if not self._derives(pair):
@@ -248,7 +248,7 @@ class CrossModalInteraction(Explainer):
         derived: Tensor | None,
         reason: str,
     ) -> dict[tuple[int, int], PairInteraction]:
-        """Return example and output -> what the segments of a pair add to it."""
+        """Return (example, output) -> interactions of a pair's segments."""
         found = {}
         given = iter(()) if derived is None else iter(derived.double())
         for k, (example, outputs) in enumerate(whole.items()):
@@ -280,9 +280,9 @@ class CrossModalInteraction(Explainer):
 
 
 def _totals(examples: Sequence[ExampleInteractions]) -> dict[str, float]:
-    """Return how much the segments of each pair add together, for the first output, averaged over examples.
+    """Return the sum of absolute interactions of each pair for the first output, averaged over examples.
 
-    Rounding of thousands of pairs of segments would add up.
+    Pairs without effect count as 0, because the rounding of thousands of pairs of segments would add up.
     """
     sums: dict[str, list[float]] = {}
     for found in examples:

@@ -1,4 +1,4 @@
-"""What segments of two modalities add together, as lines of ``explanations.jsonl``."""
+"""Interactions of segments as lines of ``explanations.jsonl``."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What segments of two modalities add together, as plain data."""
+"""Interactions of segments of two modalities, as plain data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PairInteraction(Brief):
-    """What the segments of two modalities add to an output together.
+    """Interactions of the segments of two modalities in one output.
 
     Attributes:
-        first: A modality.
-        second: The other.
-        weights: ``(U, V)`` in the output's own unit, beyond what each segment adds by itself.
-        method: The method that found them.
-        corners: Number of contexts that differences were averaged over; of no meaning for derivatives.
-        reason: Why another method was used than requested; empty if it was not.
+        first: One modality.
+        second: The other modality.
+        weights: ``(U, V)`` interactions in the output's own unit: effects beyond those of single segments.
+        method: The method that was used.
+        corners: Number of contexts over which differences were averaged; not used for derivatives.
+        reason: Why a method other than the requested one was used; empty otherwise.
         floor: Largest weight that may be rounding.
     """
 
@@ -40,7 +40,7 @@ class PairInteraction(Brief):
 
     @property
     def has_effect(self) -> bool:
-        """Return whether any two segments add more together than rounding may."""
+        """Return whether any interaction is larger than rounding."""
         return bool((self.weights.abs() > self.floor).any())
 
     def of(self, modality: str) -> Tensor:
@@ -54,7 +54,7 @@ class PairInteraction(Brief):
 
 @dataclass(frozen=True)
 class OutputInteractions(Brief):
-    """What acts together on one output.
+    """Interactions in one output.
 
     Attributes:
         output: Index of the output.
@@ -71,7 +71,7 @@ class OutputInteractions(Brief):
 
 @dataclass(frozen=True)
 class ExampleInteractions(FromMethod, PredictionRecord):
-    """What acts together in one example: its prediction, and each output that is explained."""
+    """Interactions in one example: its prediction, and each explained output."""
 
     outputs: Sequence[OutputInteractions]
 
@@ -87,12 +87,12 @@ class ExampleInteractions(FromMethod, PredictionRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class CrossModalResult(Result):
-    """Which segments act together in the shown examples.
+    """Interactions of segments in the shown examples.
 
     Attributes:
-        examples: The examples that are drawn.
-        segments: Modality -> names or numbers of the segments whose maps are drawn; for other modalities the top ones.
-        top_segments: Number of top segments.
+        examples: The drawn examples.
+        segments: Modality -> names or numbers of the segments whose maps are drawn; by default the strongest ones.
+        top_segments: Number of strongest segments.
     """
 
     examples: Sequence[ExampleInteractions] = ()

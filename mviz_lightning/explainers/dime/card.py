@@ -1,4 +1,4 @@
-"""DIME's explanations as cards: value = UC + MI, and what drives both."""
+"""DIME's explanations as cards: value = UC + MI, and the weights of segments for both."""
 
 from mviz_lightning.explainers.card import (
     OUTPUT_COLUMNS,
@@ -34,7 +34,7 @@ def explanation_card(explanation: Explanation) -> Card:
 
 
 def _line(shown: ExampleDisplay, output: OutputExplanation) -> str:
-    """Write one output as the sum of UC and MI."""
+    """Return one output as the sum of UC and MI, in words."""
     parts = (output.unimodal, output.interaction, output.value, output.error)
     return str(shown.labels.decomposition(output.output, output.role, *parts))
 

@@ -31,39 +31,39 @@ MASKS_PER_SEGMENT = 3
 """Default number of masks for each segment."""
 
 FEWEST_DONORS = 20
-"""Smallest default number of donors. At equal rows, 20 donors and 3 masks for each segment find MI better than 15 and 4
-do, and UC as well (tests/benchmarks/dime_donors.py)."""
+"""Smallest default number of donors. With equal numbers of rows, 20 donors and 3 masks per segment estimate MI better
+than 15 donors and 4 masks, and UC equally well (tests/benchmarks/dime_donors.py)."""
 
 CHEAP_ROWS = 1024
-"""Number of rows up to which a modality with few possible masks has more donors by default."""
+"""Default number of rows of a modality with few possible masks; it determines the number of donors."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DIME(Explainer):
-    """Which segments of each modality drive a prediction alone (UC), and which in interaction with the others (MI).
+    """Weights of each modality's segments for a prediction: alone (UC), and in interaction with other modalities (MI).
 
     DIME (Lyu et al. 2022, section 3.3) explains example i and modality m as follows. It evaluates the model with S
-    masks over the segments of m. The other modalities come from J donors in turn, then from i itself:
-    ``r_s[j] = f(masked x_m, donor j)``. The unimodal contribution (UC) is a weighted ridge regression of the donors'
-    mean on the masks. The multimodal interaction (MI) is the same regression of what i's own modalities add to that
-    mean. UC and MI add up to LIME exactly. Unlike the paper, an example is not its own donor.
+    masks over the segments of m. The other modalities come from J donors in turn, and from i itself: ``r_s[j] =
+    f(masked x_m, donor j)``. For the unimodal contribution (UC), the mean over donors is fitted on the masks by
+    weighted ridge regression. For the multimodal interaction (MI), the output with i's own modalities less this mean is
+    fitted in the same way. UC and MI add up to LIME exactly. Unlike in the paper, an example is not its own donor.
 
     It evaluates ``S (J + 1)`` rows for each example and modality.
 
     Args:
-        num_examples: Number of explained examples, from all classes in turn, mistakes first. They stay the same during
-            the training.
+        num_examples: Number of explained examples, from all classes in turn, mistakes first. They are fixed during the
+            training.
         every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
-        donors: J, the number of examples that lend their other modalities, the same ones for every mask. They may
-            come from all fixed examples. By default 20, and more for a modality of up to 5 segments: up to 1,024 rows.
+        donors: J, the number of donors of the other modalities, equal for all masks. They may come from all fixed
+            examples. By default 20; for a modality with up to 5 segments more, with up to 1,024 rows.
         masks: S, the number of masks for each modality; by default 3 for each segment and at least 48. If fewer masks
             exist, all are used.
         outputs: Indices of the outputs to explain. By default the true and the predicted class; for labels the
             strongest one and the strongest true one; for values the first one.
-        name: First part of the keys of its pictures and tables. Give each DIME a name of its own.
+        name: First part of the keys of its pictures and tables. Give each DIME a different name.
 
     Raises:
-        ConfigurationError: An argument is impossible.
+        ConfigurationError: An argument has a value that is not allowed.
     """
 
     num_examples: int = 4
@@ -87,7 +87,7 @@ class DIME(Explainer):
         require_outputs(self, self.outputs, outputs)
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
-        """Ask for the masked rows of every modality, and for the recombinations of the example's group."""
+        """Request the masked rows of every modality, and the recombinations of the example's group."""
         (example,) = examples
         group, _ = probe_context.group(example)
         masked = [self._masked(probe_context, example, name) for name in probe_context.probe.segments]
@@ -95,7 +95,7 @@ class DIME(Explainer):
         return Request([probe_context.reading(one, example) for one in (recombined, *masked)])
 
     def _masked(self, probe_context: ProbeContext, example: int, name: str) -> Query:
-        """Ask for one modality with every mask, beside its own partners and every donor."""
+        """Request one modality with every mask, with the example's own other modalities and with every donor."""
         names, masks = probe_context.probe.schema.names, self.masks_of(probe_context, example, name)
         partners = self.partners(probe_context, example, masks.shape[1])
         return masked_rows(torch.full((len(names),), example), partners, names.index(name), name, masks)
@@ -109,26 +109,26 @@ class DIME(Explainer):
         return self.masks or max(FEWEST_MASKS, MASKS_PER_SEGMENT * segments)
 
     def _attributions(self, outputs: Tensor, masks: Tensor, precision: float) -> list[Attribution]:
-        """Return what one modality's segments add to each of K outputs, from ``(S * (1 + J), K)`` outputs.
+        """Return the weights of one modality's segments for each of K outputs, from ``(S * (1 + J), K)`` outputs.
 
-        A single segment needs no surrogate: its weight is a difference. If all existing masks are fewer than S, the
-        penalty shrinks with their number.
+        A single segment needs no surrogate, because its weight is a difference. If there are fewer than S masks, the
+        penalty is reduced in proportion.
         """
         segments = masks.shape[1]
         alpha = ALPHA * len(masks) / self._samples(segments) if segments > 1 else 0.0
         return attributions(outputs, masks, alpha=alpha, precision=precision)
 
     def partners(self, probe_context: ProbeContext, example: int, segments: int) -> Tensor:
-        """Return ``(J, M)`` donors of every modality: other examples, a different one for each modality of a row.
+        """Return ``(J, M)`` donors of every modality: other examples, different for each modality of a row.
 
-        Those of the example's own group come first: its recombinations are evaluated anyway. Donors of a text with
-        placeholders hold as many pictures as the example does.
+        Donors of the example's own group come first, because its recombinations are evaluated anyway. Donors of a text
+        with placeholders have as many pictures as the example.
 
         Args:
             probe_context: The fixed examples.
             example: The explained example.
-            segments: Number of segments of the masked modality. With few, few masks are possible, and by default there
-                are more donors.
+            segments: Number of segments of the masked modality. With few segments there are few masks, and by default
+                more donors.
         """
         group, place = probe_context.group(example)
         own = torch.cat([group[:place], group[place + 1 :]])
@@ -141,11 +141,11 @@ class DIME(Explainer):
             warn_user(
                 f"DIME(donors={wanted}): there are {len(others)} other examples; raise num_examples= of the monitor."
             )
-        pool = others[: max(wanted, modalities)]  # of fewer, a row's modalities would come from one example
+        pool = others[: max(wanted, modalities)]  # with fewer, a row's modalities would share donors
         return torch.stack([pool.roll(-shift) for shift in range(modalities)], 1)[:wanted]
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> DIMEResult:
-        """Fit the surrogates of every output that is explained.
+        """Fit the surrogates of every explained output.
 
         Raises:
             RuntimeError: Outputs are NaN or infinite for the example, its group, or most masks.
@@ -183,7 +183,7 @@ class DIME(Explainer):
         masked: Sequence[Tensor],
         columns: Sequence[int],
     ) -> dict[str, list[Attribution]]:
-        """Return, for each modality, what its segments add to each of the chosen outputs."""
+        """Return for each modality the weights of its segments for each chosen output."""
         return {
             name: self._attributions(
                 probe_context.decomposable(outputs)[:, torch.tensor(columns, device=outputs.device)],
@@ -208,7 +208,7 @@ class DIME(Explainer):
         return explanation_records(result.examples, self.name, drawing, when)
 
     def draw_over_epochs(self, moments: Sequence[Moment], drawing: "DrawingContext") -> Sequence[Record]:
-        """Draw how one example's explanation moved during the training."""
+        """Draw how one example's explanation changed during the training."""
         from mviz_lightning.explainers.dime.over_epochs import picture_over_epochs
 
         return [
@@ -217,17 +217,17 @@ class DIME(Explainer):
 
 
 def masked_rows(sources: Tensor, partners: Tensor, modality: int, name: str, masks: Tensor) -> Query:
-    """Return the rows of one modality of an example with S masks, next to its own other modalities and J donors.
+    """Return the rows of one modality of an example with S masks, with its own other modalities and with J donors.
 
     Args:
-        sources: ``(M,)`` the example; or, in recombinations of one's own, where each modality is taken from.
+        sources: ``(M,)`` the example; or, for a recombined row, the example from which each modality is taken.
         partners: ``(J, M)`` donors; the column of the masked modality is not used.
         modality: Position of the masked modality.
         name: Name of the masked modality.
         masks: ``(S, U)`` True where a segment stays.
 
     Returns:
-        ``S * (1 + J)`` rows: for each mask the own partner, then the donors.
+        ``S * (1 + J)`` rows: for each mask, first with the own modalities, then with the donors.
     """
     beside = torch.cat([sources.unsqueeze(0), partners])
     beside[:, modality] = sources[modality]
@@ -235,7 +235,7 @@ def masked_rows(sources: Tensor, partners: Tensor, modality: int, name: str, mas
 
 
 def attributions(outputs: Tensor, masks: Tensor, *, alpha: float = ALPHA, precision: float = 0.0) -> list[Attribution]:
-    """Return, for each of K outputs, what the segments of one modality add to UC and to MI.
+    """Return for each of K outputs the weights of one modality's segments for UC and for MI.
 
     Args:
         outputs: ``(S * (1 + J), K)`` outputs of the rows of :func:`masked_rows`.

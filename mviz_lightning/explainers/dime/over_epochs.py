@@ -1,4 +1,4 @@
-"""One example over the training: its maps at several moments, and the curves of UC and MI."""
+"""One example over the training: its maps at several times, and the curves of UC and MI."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,13 +16,13 @@ from mviz_lightning.plotting.trust import shown
 from mviz_lightning.sinks.records import Picture
 
 MOMENTS = 6
-"""Largest number of maps in a strip; the curves show all moments."""
+"""Largest number of maps in a strip; the curves have all times."""
 
 LISTED = 10
-"""Largest number of segments that are listed by name."""
+"""Largest number of segments listed by name."""
 
 LABEL, STRIP_GAP, CURVE = 0.62, 0.05, 1.5
-"""Inches: room for the name before a strip, gap between maps, height of the curves."""
+"""In inches: space for the name before a strip, gap between maps, height of the curves."""
 
 LETTERS = 17
 """Largest number of letters of a segment's name."""
@@ -31,10 +31,10 @@ SIDES = (("UC", "unimodal"), ("MI", "interaction"))
 
 
 def picture_over_epochs(moments: Sequence[Moment], drawing: DrawingContext, key: str) -> Picture:
-    """Draw how one example's explanation moved.
+    """Draw how one example's explanation changed.
 
     Args:
-        moments: In order.
+        moments: Its explanations, in order.
         drawing: Modality types, labels and canvas.
         key: Key of the picture.
     """
@@ -65,7 +65,7 @@ def picture_over_epochs(moments: Sequence[Moment], drawing: DrawingContext, key:
 
 
 def thinned(moments: Sequence[Moment]) -> Sequence[Moment]:
-    """Return as many moments as a strip holds, the first and the last among them."""
+    """Return as many moments as fit into a strip, including the first and the last."""
     places = np.linspace(0, len(moments) - 1, min(MOMENTS, len(moments))).round().astype(int)
     return [moments[place] for place in places]
 
@@ -114,7 +114,7 @@ def _left(column: int, width: float) -> float:
 
 
 def _draw_matrices(canvas: Canvas, top: float, name: str, kept: Sequence[Moment], drawing: DrawingContext) -> None:
-    """List segments by name; a column for each moment, UC to the left and MI to the right."""
+    """List segments by name, with a column for each moment; UC is on the left, MI on the right."""
     parts, example = [moment.output.parts[name] for moment in kept], kept[0].explanation.example
     segments, colours = _listed(parts), diverging(largest(*parts))
     if not segments:

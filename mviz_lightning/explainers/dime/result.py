@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Attribution(Brief):
-    """What the segments of one modality add to an output.
+    """The weights of one modality's segments for an output.
 
     Attributes:
         unimodal: ``(U,)`` weights for its unimodal contribution (UC).
         interaction: ``(U,)`` weights for its multimodal interaction (MI). UC and MI add up to the weights of LIME.
-        unimodal_r2: Leave-one-out R² of the UC surrogate; NaN if the segments change nothing.
-        interaction_r2: Leave-one-out R² of the MI surrogate; NaN if the segments change nothing.
+        unimodal_r2: Leave-one-out R² of the UC surrogate; NaN if the segments have no effect.
+        interaction_r2: Leave-one-out R² of the MI surrogate; NaN if the segments have no effect.
     """
 
     unimodal: Tensor
@@ -44,16 +44,16 @@ class Attribution(Brief):
 
 @dataclass(frozen=True)
 class OutputExplanation(Brief):
-    """Why one output has its value.
+    """The explanation of one output.
 
     Attributes:
         output: Index of the output.
         role: ``"true"`` or ``"predicted"`` class, both at once, or ``"output"``.
-        value: The output. For classes that exclude one another it is centred over the classes; a value is in its own
-            unit.
+        value: The output. For mutually exclusive classes it is centred over the classes; a regression value is in its
+            own unit.
         unimodal: Unimodal contribution (UC).
         interaction: Multimodal interaction (MI); UC and MI add up to the value.
-        parts: Modality -> what its segments add.
+        parts: Modality -> weights of its segments.
         error: Standard error of UC and of MI, from the donors; None in explanations of older checkpoints.
     """
 
@@ -79,11 +79,11 @@ class OutputExplanation(Brief):
 
 @dataclass(frozen=True)
 class Explanation(FromMethod, PredictionRecord):
-    """One example's explanation at one moment of the training: its prediction, and why.
+    """One example's explanation at one time of the training: its prediction, and its explained outputs.
 
     Attributes:
-        outputs: The outputs that are explained; the first one is followed over the epochs.
-        note: What a reader has to know.
+        outputs: The explained outputs; the first one is drawn over the epochs.
+        note: A note for the reader.
     """
 
     outputs: Sequence[OutputExplanation]
@@ -128,7 +128,7 @@ class DIMEResult(Result):
 
 @dataclass(frozen=True)
 class Moment(Brief):
-    """One example's explanation, and where it stands on the x-axis of the training.
+    """One example's explanation, and its position on the x-axis of the training.
 
     Attributes:
         label: Epoch or step in words.
@@ -142,5 +142,5 @@ class Moment(Brief):
 
     @property
     def output(self) -> OutputExplanation:
-        """The output that is followed over the epochs."""
+        """The output that is drawn over the epochs."""
         return self.explanation.outputs[0]

@@ -1,1 +1,1 @@
-"""Error analysis: what failed where the model is wrong (MultiViz)."""
+"""Error analysis: the part of a wrong prediction that is wrong (MultiViz)."""

@@ -1,4 +1,4 @@
-"""The error analysis as cards: what failed, and single decisions."""
+"""The error analysis as cards: categories of errors, and single decisions."""
 
 from mviz_lightning.explainers.card import MOST_EXAMPLES, OUTPUT_COLUMNS, ExampleDisplay, split_bars
 from mviz_lightning.explainers.error_analysis.figure import COLOURS, MEANING, error_headline
@@ -26,7 +26,7 @@ def case_card(case: Case) -> Card:
 
 
 def errors_card(result: ErrorResult) -> Card:
-    """Return the card of all decisions, with the worst as parts."""
+    """Return the card of all decisions, with the worst decisions as parts."""
     labels = result._labels
     bars = [Bar(name, float(count), colour=COLOURS.get(name, "#999999")) for name, count in result.counts.items()]
     rows = [

@@ -1,4 +1,4 @@
-"""Single decisions as pictures and rows: inputs, prediction, and what the interaction changed."""
+"""Single decisions as pictures and rows: inputs, prediction, and the effect of the interaction."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 THUMBNAIL, TALLEST, ACROSS = 1.3, 1.0, 3.3
-"""Inches: largest width and height of an input, and width of all inputs together."""
+"""In inches: largest width and height of an input, and width of all inputs together."""
 
 GAP = 0.1
-"""Inches: gap between inputs."""
+"""Gap between inputs, in inches."""
 
 TITLE, LINE_OF_TITLE = 0.35, 74
-"""Inches: height of a title of one line; and the letters of a line of it."""
+"""Height of a one-line title, in inches; and number of letters in a line of the title."""
 
 ROW = TALLEST + 0.12
-"""Inches: height of a case."""
+"""Height of a case, in inches."""
 
 DIGITS = 3
-"""Digits of values beside the inputs, where there is less room than across a picture."""
+"""Significant digits of values next to the inputs, where space is limited."""
 
 LETTER = 0.076
-"""Inches: the mean width of a letter of the words beside the inputs."""
+"""Mean width of a letter of the words next to the inputs, in inches."""
 
 
 def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingContext) -> Picture:
-    """Draw the inputs of some cases below each other, and say what happened.
+    """Draw the inputs of some cases below each other, each with a description.
 
     Args:
-        cases: At least one.
+        cases: One case or more.
         key: Key of the picture.
         title: Title of the picture.
-        drawing: Modality types and labels; its inputs may be shown.
+        drawing: Modality types and labels; inputs must be allowed.
     """
     below, left = _first(title), _words_from(drawing)
     canvas = Canvas(below + ROW * len(cases))
@@ -56,12 +56,12 @@ def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingCo
 
 
 def sentences(case: Case, labels: Labels, letters: int) -> list[str]:
-    """Say what happened, what is true and predicted, and what UC alone predicts; names give way to numbers.
+    """Describe a case: category, target, prediction, and the prediction of UC alone; long names are shortened.
 
     Args:
         case: The decision.
-        labels: How classes are called.
-        letters: Largest number of letters of a line; if the first line is longer, the measure gets a line of its own.
+        labels: Names of the classes.
+        letters: Largest number of letters of a line; if the first line is longer, the measure gets its own line.
     """
     measure = "absolute error" if labels.task == "regression" else "loss"
     chance = "" if case.probability is None else f" ({case.probability:.2f})"
@@ -77,7 +77,7 @@ def sentences(case: Case, labels: Labels, letters: int) -> list[str]:
 
 
 def _split(case: Case, labels: Labels, letters: int) -> str:
-    """Say what UC and MI are; "its logit" is left out where there is no room, other names are shortened."""
+    """Return UC and MI in words; without room, "its logit" is left out, and other names are shortened."""
     numbers = labels.split(case.unimodal, case.interaction, case.value, case.error, DIGITS)
     name = its_output(case, labels)
     whole = labels.task == "multiclass" and len(f"{name}: {numbers}") > letters
@@ -85,7 +85,7 @@ def _split(case: Case, labels: Labels, letters: int) -> str:
 
 
 def its_output(case: Case, labels: Labels) -> str:
-    """Name the output that is split; of classes, it is that of the target."""
+    """Return the name of the output that is split; for classes, it is the target's."""
     return "its logit" if labels.task == "multiclass" else labels.output(case.output)
 
 
@@ -96,14 +96,14 @@ def _line(before: str, name: str, after: str, letters: int) -> str:
 def case_table(
     cases: Mapping[str, Sequence[Case]], sheets: Mapping[str, Picture], key: str, drawing: DrawingContext, when: str
 ) -> Table:
-    """List cases, with their inputs cut out of the pictures of them.
+    """List cases, with their inputs cut from the pictures.
 
     Args:
         cases: Name of a list -> its cases.
         sheets: Name of a list -> its picture; empty if inputs may not be shown.
         key: Key of the table.
         drawing: Modality types and labels.
-        when: In the training, in words.
+        when: Time in the training, in words.
     """
     columns = ["when", "list", "example", *drawing.labels.region_column, "category", "loss", "target", "predicted"]
     columns += ["UC predicts", "output", "value"]
@@ -130,7 +130,7 @@ def _cells(case: Case, labels: Labels) -> list[str | float]:
 
 
 def _first(title: str) -> float:
-    """Return where the first case begins, below a title of one line or more."""
+    """Return the top of the first case, in inches, below a title of one line or more."""
     return TITLE + LINE * (len(wrapped(title, LINE_OF_TITLE)) - 1)
 
 
@@ -148,7 +148,7 @@ def _words_from(drawing: DrawingContext) -> float:
 
 
 def _panels(canvas: Canvas, top: float, example: int, drawing: DrawingContext) -> Iterator[tuple["Axes", str]]:
-    """Yield a panel for every modality; what is tall becomes narrow, words become shorter."""
+    """Yield a panel for every modality; tall pictures get narrower, lists of words get shorter."""
     for place, (name, modality_type) in enumerate(drawing.modality_types.items()):
         width, aspect = _column(drawing), modality_type.aspect(example)
         height = min(width * aspect, TALLEST)

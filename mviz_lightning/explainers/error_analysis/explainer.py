@@ -1,4 +1,4 @@
-"""Error analysis: what failed where the model is wrong, a modality alone or their interaction (MultiViz)."""
+"""Error analysis: which part of a wrong prediction is wrong, modalities alone or their interaction (MultiViz)."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,46 +38,46 @@ QUARTERS = 4
 """Number of quantile groups into which the targets of a single value are divided."""
 
 LONGEST = 200
-"""Largest number of runs that are remembered; beyond it every second run is dropped, never the first or the last."""
+"""Largest number of runs in the history; beyond it, every second run is dropped, but not the first or the last."""
 
 CANDIDATES = 8
-"""Decisions whose gain gets an error, for each one that is shown."""
+"""Number of decisions with a computed standard error of the gain, per shown decision."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorAnalysis(Explainer):
-    """What failed where the model is wrong: a modality alone, or the interaction of modalities (MultiViz).
+    """Which part of a wrong prediction is wrong: modalities alone, or their interaction (MultiViz).
 
     The outputs of a model are the sum of unimodal contributions (UC) and multimodal interactions (MI). The explainer
-    compares the model's decision with the decision of UC alone, on the recombined examples:
+    compares the decision of the model with the decision of UC alone, for the recombined examples:
 
     - ``spoiled``: UC alone is right, the model is wrong;
-    - ``misled``: both are wrong, and MI brings the truth further away, by a tenth or more of what UC lacks;
-    - ``unrepaired``: both are wrong, and MI does not do that: it helped too little, or nothing;
+    - ``misled``: both are wrong, and MI lowers the margin of the truth by 10 % or more of UC's margin;
+    - ``unrepaired``: both are wrong, and MI helps too little or not at all;
     - ``rescued``: UC alone is wrong, the model is right.
 
-    The rest is right with and without interaction. The margin of the true class is its lead over the strongest other
-    one; that of a label, its logit with the sign of the truth. Every scalar is a share of all decisions; the first
-    three add up to the share of errors. Of labels that do not exclude one another each is a decision. Values are not
-    right or wrong: their scalars are ``lowered`` and ``raised``, where MI changes the absolute error of UC by a tenth
-    or more, and every output counts.
+    All other decisions are right with and without interaction. The margin of the true class is its logit less the
+    largest other logit; the margin of a label is its logit with the sign of the truth. Every scalar is a share of all
+    decisions; the first three add up to the share of errors. With several labels per example, each label is a decision.
+    Regression values are not right or wrong: their scalars are ``lowered`` and ``raised``, the shares of outputs for
+    which MI changes the absolute error of UC by 10 % or more.
 
     UC is estimated from the recombinations of the example's group, so close decisions of UC are uncertain. The scalars
-    are corrected for that as ``emap_gap`` is: twice the share, less the share where UC comes from half of the donors or
-    draws. Pictures and tables count the decisions as they were estimated, and show the error of single ones. Costs the
-    forwards that contribution shares cost; needs labels. Of outputs with positions, the mean over a region of each
-    example is a decision, and its label is that of the region.
+    are corrected for this, like ``emap_gap``: twice the share, less the share with UC from half of the donors or draws.
+    Pictures and tables use uncorrected decisions, and show the standard error of single ones. It evaluates as many rows
+    as contribution shares, and needs labels. For outputs with positions, the mean over a region of each example is a
+    decision, with the label of the region.
 
     Args:
-        num_examples: Number of mistakes (largest loss first) and number of rescued decisions (largest certain gain
-            first: the lower end of its 95 % interval) that are shown with their inputs. They change with the model.
+        num_examples: Number of mistakes (largest loss first), and of rescued decisions (largest lower bound of the 95 %
+            interval of the gain first), that are shown with their inputs. They change with the model.
         every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
-        name: First part of the keys of its scalars and pictures. Give each one a name of its own.
+        name: First part of the keys of its scalars and pictures. Give each one a different name.
 
     Raises:
-        ConfigurationError: An argument is impossible.
+        ConfigurationError: An argument has a value that is not allowed.
     """
 
     num_examples: int = 6
@@ -89,7 +89,7 @@ class ErrorAnalysis(Explainer):
         require_least(self, {"num_examples": 0, "every_n_validations": 1})
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
-        """Ask for the recombinations of all groups.
+        """Request the recombinations of all groups.
 
         Raises:
             ConfigurationError: There are no labels.
@@ -130,7 +130,7 @@ class ErrorAnalysis(Explainer):
         return error_lines(result, context)
 
     def draw(self, result: ErrorResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
-        """Draw and list what failed: by class, over the training, and single cases."""
+        """Draw and list errors: by class, over the training, and single cases."""
         from mviz_lightning.explainers.error_analysis.figure import error_records
 
         return error_records(result, self.name, drawing, when)
@@ -143,18 +143,18 @@ def thinned_history(history: Sequence[T]) -> Sequence[T]:
 
 @dataclass(frozen=True)
 class Decisions:
-    """All decisions, ``(N, K)``: one of each example, or one of each of its labels or values.
+    """All decisions, ``(N, K)``: one per example, or one for each of its labels or values.
 
     Attributes:
-        task: What the outputs stand for.
-        examples: ``(N,)`` their indices.
-        outputs: ``(N, C)`` as the model gave them, in float64.
-        value: ``(N, C)`` on the scale on which they are decomposed.
+        task: Type of the prediction task.
+        examples: ``(N,)`` indices of the examples.
+        outputs: ``(N, C)`` outputs of the model, in float64.
+        value: ``(N, C)`` outputs on the scale for decomposition.
         unimodal: ``(N, C)`` UC.
-        truth: ``(N, K)`` true class, labels, or values on the same scale.
-        category: ``(N, K)`` long, into the names of :func:`failure_category_names`.
-        of_halves: ``(H, N, K)`` the same with UC from half of the donors or draws.
-        without_donors: Row -> ``(g - 1, C)`` its UC without each of its donors in turn.
+        truth: ``(N, K)`` true class, labels, or values on the scale for decomposition.
+        category: ``(N, K)`` long, positions in :func:`failure_category_names`.
+        of_halves: ``(H, N, K)`` categories with UC from half of the donors or draws.
+        without_donors: Row -> ``(g - 1, C)``: UC without each of its donors in turn.
     """
 
     task: Task
@@ -169,7 +169,7 @@ class Decisions:
 
     @classmethod
     def of(cls, probe_context: ProbeContext, responses: Tensor) -> "Decisions":
-        """Read the responses to the recombinations of all groups, ``(G * T, K * C)`` as the model gave them."""
+        """Compute the decisions from the ``(G * T, K * C)`` outputs of the recombinations of all groups."""
         task, target, size = probe_context.task, cast("Tensor", probe_context.target), probe_context.design.size
         rows, examples = Recombinations.of(probe_context, responses), probe_context.probe.groups.flatten()
         known = labelled(target, task)[examples]
@@ -179,7 +179,7 @@ class Decisions:
         )
         truth = target[examples].view(len(examples), -1)
         truth = probe_context.decomposable(truth) if task == "regression" else truth
-        rounded = rows.scaled if task == "regression" else rows.raw  # centring takes an offset away, not its rounding
+        rounded = rows.scaled if task == "regression" else rows.raw  # centring removes an offset but not its rounding
         floor = ROUNDED * torch.finfo(responses.dtype).eps * largest_output(rounded, task)
 
         def category(unimodal: Tensor) -> Tensor:
@@ -204,7 +204,7 @@ class Decisions:
         return float(donor_error(self.without_donors(row)[:, [column]]))
 
     def _gain_error(self, row: int, column: int) -> float:
-        """Return the standard error of what MI adds to the margin of one decision."""
+        """Return the standard error of MI's gain in the margin of one decision."""
         left_out = self.without_donors(row)
         margins = decision_margins(left_out, self.truth[[row]].expand(len(left_out), -1), self.task)
         return float(donor_error(margins[:, [column]]))
@@ -219,14 +219,14 @@ class Decisions:
         return functional.binary_cross_entropy_with_logits(self.outputs, self.truth.double(), reduction="none")
 
     def worst(self, count: int) -> list[tuple[int, int]]:
-        """Return ``(row, column)`` of the wrong decisions of the largest loss; of all values, whatever MI did."""
+        """Return ``(row, column)`` of the wrong decisions with the largest loss; in a regression, of all values."""
         wrong = self.category >= (0 if self.task == "regression" else FAILED)
         return self._first(wrong, self.loss, count)
 
     def rescued(self, count: int) -> list[tuple[int, int]]:
-        """Return ``(row, column)`` of the decisions that MI made right, or whose error it lowered.
+        """Return ``(row, column)`` of the decisions that MI corrected, or whose error it lowered.
 
-        The largest certain gain comes first: the lower end of its 95 % interval, of the largest ``8 * count`` gains.
+        They are sorted by the lower bound of the gain's 95 % interval, among the largest ``8 * count`` gains.
         """
         before, after = (decision_margins(part, self.truth, self.task) for part in (self.unimodal, self.value))
         gain = after - before
@@ -245,7 +245,7 @@ def _counted(category: Tensor, names: Sequence[str]) -> dict[str, int]:
 
 
 def _classes(found: Decisions, names: Sequence[str]) -> list[ClassErrors]:
-    """Count the decisions of every true class, or else of every output; of a single value, those of its quarters."""
+    """Count the decisions of every true class, or of every output; for a single value, of its quarters."""
     if found.task == "regression" and found.truth.shape[1] == 1:
         return _quarters(found, names)
     if found.truth.shape[1] > 1:
@@ -266,7 +266,7 @@ def _quarters(found: Decisions, names: Sequence[str]) -> list[ClassErrors]:
 
 
 def _case(probe_context: ProbeContext, found: Decisions, place: tuple[int, int]) -> Case:
-    """Describe one decision, values in the target's own unit."""
+    """Return one decision, with values in the target's own unit."""
     row, column = place
     example, task = int(found.examples[row]), probe_context.task
     output = int(found.truth[row, 0]) if task == "multiclass" else column

@@ -1,4 +1,4 @@
-"""What failed, as lines of ``explanations.jsonl``."""
+"""The error analysis as lines of ``explanations.jsonl``."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ def _case(case: Case, context: KeepingContext) -> dict[str, Any]:
 
 
 def class_name(found: ClassErrors, labels: "Labels") -> str:
-    """Name a class, an output or a quarter of the targets."""
+    """Return the name of a class, an output or a quarter of the targets."""
     if found.between is not None:
         return f"{found.between[0]:.3g} to {found.between[1]:.3g}"
     return labels.outcome(found.index) if labels.task in ("multiclass", "binary") else labels.output(found.index)

@@ -1,4 +1,4 @@
-"""What failed where the model is wrong, as plain data."""
+"""The error analysis, as plain data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,17 +33,17 @@ class ClassErrors(Brief):
 
 @dataclass(frozen=True)
 class Case(FromMethod, PredictionRecord):
-    """A decision that is shown with the inputs of its example.
+    """A decision, shown with the inputs of its example.
 
     Attributes:
-        alone: What the unimodal contributions alone predict.
-        output: The true class; or the label or value that was decided.
-        value: The output, centred over the classes where they exclude one another.
+        alone: Prediction of the unimodal contributions alone.
+        output: The true class; or the label or value of this decision.
+        value: The output; for mutually exclusive classes, centred over the classes.
         unimodal: Its unimodal contribution, UC.
         interaction: Its multimodal interaction, MI; both add up to the value.
         error: Standard error of UC and of MI.
-        category: What failed, or was gained.
-        loss: Cross-entropy; of values, the absolute error.
+        category: Category of the decision.
+        loss: Cross-entropy; in a regression, the absolute error.
     """
 
     alone: Any
@@ -67,15 +67,15 @@ class Case(FromMethod, PredictionRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorResult(Result):
-    """What failed, at one moment of the training.
+    """The error analysis at one time of the training.
 
     Attributes:
         counts: Categories of all decisions.
         classes: Categories of each class; classes without examples are left out.
-        worst: The mistakes of the largest loss, the worst first; of values, those of the largest error.
-        rescued: What the interaction made right, or values whose error it lowered; the largest gain first.
-        history: Epoch, step and counts of the runs of the training so far, this one last; a long training drops some in
-            between.
+        worst: The mistakes with the largest loss, the worst first; in a regression, the values with the largest error.
+        rescued: Decisions that the interaction corrected, or values whose error it lowered; the largest gain first.
+        history: Epoch, step and counts of the runs of the training so far, this one last; in a long training some runs
+            in between are dropped.
     """
 
     counts: Counts

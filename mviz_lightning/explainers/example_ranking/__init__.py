@@ -1,1 +1,1 @@
-"""A ranking of examples by what drives their predictions: one modality, the interaction, or several of them."""
+"""A ranking of examples by what drives their predictions: one modality, the interaction, or several effects."""

@@ -12,7 +12,7 @@ COLUMNS = (*OUTPUT_COLUMNS, "driver", "sureness", "value", "part", "effect", "er
 
 
 def ranked_card(one: RankedExample) -> Card:
-    """Return the card of one example: the effects that make up its output."""
+    """Return the card of one example: the effects whose sum is its output."""
     shown = ExampleDisplay(one)
     name = shown.labels.output(one.output)
     parts = [*((key, one.effects[key], one.errors[key]) for key in one.effects)]
@@ -31,7 +31,7 @@ def ranked_card(one: RankedExample) -> Card:
 
 
 def ranking_card(result: RankingResult) -> Card:
-    """Return the card of all examples: how many each driver has, and the surest of each."""
+    """Return the card of all examples: their number for each driver, and the surest of each."""
     if not result.ranked:
         return Card("no example was ranked")
     counts = {driver: len(result.driven_by(driver)) for driver in result.drivers}

@@ -30,19 +30,19 @@ class ExampleRanking(Explainer):
     One output of every example is split: the centred logit of its predicted class, the likeliest label's logit, or the
     (first) value. ``value = mean + sum of the modalities' effects + MI`` (DIME, Lyu et al. 2022). An example is
     ``"text only"`` if the effect of the text is at least twice as large as all other effects together (root of the sum
-    of their squares), ``"interaction"`` if MI is, and ``"mixed"`` if none is. Examples are sorted by how sure that is:
-    the distance from another driver in standard errors (delete-one-donor jackknife), the surest first.
+    of their squares), ``"interaction"`` if MI is, and ``"mixed"`` if none is. Examples are sorted by sureness, the
+    largest first: the distance from another driver in standard errors (delete-one-donor jackknife).
 
-    The effects are relative to the mean over recombined examples: a modality that says what is usual has none. The
-    ranking takes as many rows as the contribution shares. Of outputs with positions, the mean over a region of each
-    example is split.
+    The effects are relative to the mean over recombined examples, so a modality with average content has no effect. The
+    ranking evaluates as many rows as the contribution shares. For outputs with positions, the mean over a region of
+    each example is split.
 
     Args:
         every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
-        name: First part of the keys of its scalars and tables. Give each one a name of its own.
+        name: First part of the keys of its scalars and tables. Give each one a different name.
 
     Raises:
-        ConfigurationError: An argument is impossible.
+        ConfigurationError: An argument has a value that is not allowed.
     """
 
     every_n_validations: int = 5
@@ -53,11 +53,11 @@ class ExampleRanking(Explainer):
         require_least(self, {"every_n_validations": 1})
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
-        """Ask for the recombinations of all groups."""
+        """Request the recombinations of all groups."""
         return Request([Query(probe_context.probe.groups[:, probe_context.design.tuples].flatten(0, 1))])
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> RankingResult:
-        """Split one output of every example, and sort the examples by how sure their driver is."""
+        """Split one output of every example, and sort the examples by the sureness of their driver."""
         groups, rows = probe_context.probe.groups, Recombinations.of(probe_context, responses.outputs[0])
         real, chosen = rows.own, split_output(rows.own, probe_context.task)
         value = rows.value.gather(-1, chosen.unsqueeze(-1)).squeeze(-1)
@@ -80,11 +80,11 @@ class ExampleRanking(Explainer):
 
 
 def split_output(outputs: Tensor, task: Task) -> Tensor:
-    """Return ``(...)`` long: the output of each example that is split.
+    """Return ``(...)`` long: the split output of each example.
 
     Args:
-        outputs: ``(..., C)`` as the model gave them.
-        task: What they stand for.
+        outputs: ``(..., C)`` outputs of the model.
+        task: Type of the prediction task.
     """
     first = torch.zeros(outputs.shape[:-1], dtype=torch.long)
     return outputs.argmax(-1) if task in ("multiclass", "multilabel") else first
@@ -95,7 +95,7 @@ def _driver_names(probe_context: ProbeContext) -> list[str]:
 
 
 def _fractions(ranked: Sequence[RankedExample], drivers: Sequence[str]) -> dict[str, float]:
-    """Return the fraction of examples that each driver surely has; the rest of them is not sure."""
+    """Return for each driver the fraction of examples that surely have it; all other examples are not sure."""
     found = [one.driver for one in ranked if one.is_sure]
     names = [f"only_{driver.removesuffix(' only')}" if driver.endswith(" only") else driver for driver in drivers]
     return {name: found.count(driver) / len(ranked) for name, driver in zip(names, drivers, strict=True)}
@@ -112,7 +112,7 @@ def _ranked(
     driver: Tensor,
     sureness: Tensor,
 ) -> RankedExample:
-    """Describe one example, in the output's own unit."""
+    """Return one ranked example, in the output's own unit."""
     names, output = probe_context.probe.schema.names, int(chosen)
     unit, said = probe_context.unit(output), outcome(outputs, probe_context.label(example), probe_context.task)
     *alone, interaction = (effects * unit).tolist()

@@ -7,8 +7,7 @@ from mviz_lightning.explainers.example_ranking.result import RankedExample, Rank
 from mviz_lightning.explainers.kept import KeepingContext
 
 KEPT = 8
-"""Number of examples of each driver that are kept, the surest: all of them would take more room than all other lines.
-"""
+"""Number of stored examples of each driver (the surest); all examples would take more space than all other lines."""
 
 
 def ranking_lines(result: RankingResult, context: KeepingContext) -> Iterator[Mapping[str, Any]]:

@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     from mviz_lightning.notebook.card import Card
 
 SURE = 2.0
-"""Standard errors from which on a driver counts as sure."""
+"""Smallest number of standard errors at which a driver counts as sure: about 95 % confidence."""
 
 
 @dataclass(frozen=True)
 class RankedExample(FromMethod, PredictionRecord):
-    """One example, and the effects that make up one of its outputs: ``value = mean + effects + interaction``.
+    """One example, and the effects whose sum is one of its outputs: ``value = mean + effects + interaction``.
 
     Attributes:
         output: Index of the output that is split: the predicted class, the likeliest label, the first value.
-        value: That output, centred over the classes where they exclude one another.
-        effects: Modality -> what it adds to the output's mean by itself.
+        value: This output; for mutually exclusive classes, centred over the classes.
+        effects: Modality -> its effect alone, relative to the output's mean.
         errors: Modality -> standard error of its effect.
-        interaction: What the modalities add only together, MI.
+        interaction: The multimodal interaction, MI.
         interaction_error: Standard error of MI.
-        driver: ``"<m> only"``, ``"interaction"`` or ``"mixed"``: which effect is at least twice as large as the others
-            together (root of the sum of their squares).
-        sureness: How many standard errors the example is away from another driver.
+        driver: ``"<m> only"`` or ``"interaction"``: the effect that is at least twice as large as the others together
+            (root of the sum of their squares); otherwise ``"mixed"``.
+        sureness: Distance from another driver, in standard errors.
     """
 
     output: int
@@ -57,11 +57,11 @@ class RankedExample(FromMethod, PredictionRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class RankingResult(Result):
-    """Examples ranked by what drives their predictions, at one moment of the training; prints as a table.
+    """Examples ranked by what drives their predictions, at one time of the training; prints as a table.
 
     Attributes:
         ranked: All recombined examples, the surest first.
-        drivers: The kinds of drivers that there can be.
+        drivers: All possible drivers.
     """
 
     ranked: Sequence[RankedExample]

@@ -7,10 +7,10 @@ from mviz_lightning.functional.numerals import side_by_side
 from mviz_lightning.sinks.records import Table
 
 LISTED = 500
-"""Largest number of examples in the table: the surest."""
+"""Largest number of examples in the table (the surest)."""
 
 SHOWN = 3
-"""Number of examples of each driver that are printed."""
+"""Number of printed examples of each driver."""
 
 
 def ranking_table(result: RankingResult, key: str, drawing: DrawingContext, when: str) -> Table:
@@ -20,7 +20,7 @@ def ranking_table(result: RankingResult, key: str, drawing: DrawingContext, when
         result: The ranking.
         key: Key of the table.
         drawing: Names of the classes.
-        when: Moment of the training in words.
+        when: Time in the training, in words.
     """
     names = list(result.ranked[0].effects) if result.ranked else []
     effects = [column for name in [*names, "MI"] for column in (name, f"{name} error")]
@@ -37,7 +37,7 @@ def _cells(one: RankedExample, drawing: DrawingContext) -> list[str | float]:
 
 
 def ranking_text(result: RankingResult) -> str:
-    """Return the surest examples of each driver, and how many there are."""
+    """Return the surest examples of each driver, and their numbers."""
     if not result.ranked:
         return "no example was ranked"
     names = list(result.ranked[0].effects)

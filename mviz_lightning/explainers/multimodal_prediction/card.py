@@ -1,4 +1,4 @@
-"""The sparse linear model of the predictions as cards: which features carry an output."""
+"""The sparse linear model of the predictions as cards: the features with the largest effects on an output."""
 
 from mviz_lightning.explainers.card import MOST_EXAMPLES, OUTPUT_COLUMNS, ExampleDisplay
 from mviz_lightning.explainers.multimodal_prediction.result import ExampleFeatures, PredictionResult
@@ -8,7 +8,7 @@ from mviz_lightning.plotting.diagrams import Bar, Bars, number_words
 from mviz_lightning.plotting.svg import LOWERS, RAISES
 
 MOST_EFFECTS = 12
-"""Largest number of effects and weights that are drawn: the strongest."""
+"""Largest number of drawn effects and weights (the strongest)."""
 
 EFFECT_COLUMNS = (*OUTPUT_COLUMNS, "feature", "weight", "activation", "effect")
 WEIGHT_COLUMNS = ("feature", "output", "output_name", "weight")
@@ -19,7 +19,7 @@ def _signed(label: str, value: float) -> Bar:
 
 
 def features_card(one: ExampleFeatures) -> Card:
-    """Return the card of one example: what each feature adds to the sparse model's output."""
+    """Return the card of one example: the effect of each feature on the sparse model's output."""
     shown = ExampleDisplay(one)
     name = shown.labels.output(one.output)
     bars = [_signed(f"feature {effect.feature}", effect.effect) for effect in one.effects[:MOST_EFFECTS]]
@@ -36,7 +36,7 @@ def features_card(one: ExampleFeatures) -> Card:
 
 
 def prediction_card(result: PredictionResult) -> Card:
-    """Return the card of the sparse model: how faithful it is, and its strongest weights."""
+    """Return the card of the sparse model: its fidelity, and its strongest weights."""
     labels = result._labels
     bars = [
         _signed(f"{feature} on {labels.output(output)}", weight)

@@ -35,7 +35,7 @@ FEWEST = 20
 """Smallest number of examples: one half is fitted, the other half is held out."""
 
 WEIGHTS = 30
-"""Largest number of weights in the table of the sparse model, the strongest first."""
+"""Largest number of weights in the table of the sparse model (the strongest)."""
 
 BARS = 10
 """Largest number of features in the picture of an example."""
@@ -43,30 +43,31 @@ BARS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class MultimodalPrediction(Explainer):
-    """How few fused features, in a linear model, predict what the model predicts, and which (MultiViz, stage 4).
+    """A sparse linear model of fused features that predicts the model's predictions (MultiViz, stage 4).
 
-    The features are the input of the last linear layer; of outputs with positions, their means over a region of each
-    example, before the last linear layer or convolution that returns a vector for each position. They are standardised
-    on one half of the reference examples, and a path of elastic nets (0.99 of the penalty on absolute weights) is
-    fitted there to the model's predictions. The held-out half chooses the penalty: the largest one within a standard
-    error of the best. A second path is fitted to the labels. It evaluates one row for each reference example.
+    It shows how few features are enough, and which. The features are the input of the last linear layer. For outputs
+    with positions, they are the means over a region of each example of the input of the last linear layer or
+    convolution that returns a vector for each position. They are standardised on one half of the reference examples,
+    and a path of elastic nets (0.99 of the penalty on absolute weights) is fitted there to the model's predictions. The
+    penalty is chosen on the held-out half: the largest penalty within a standard error of the best. A second path is
+    fitted to the labels. It evaluates one row for each reference example.
 
-    It logs ``fidelity``, the fraction of held-out examples for which the sparse model predicts what the model predicts;
-    ``fidelity_baseline``, the same for the most frequent prediction; ``sparsity``, the fraction of weights that are 0;
-    and with labels ``accuracy``, the held-out accuracy of the sparse model that is fitted to them. With several labels
-    for each example, each label counts. For values, fidelity and accuracy are R².
+    It logs ``fidelity``, the fraction of held-out examples for which the sparse model and the model have the same
+    prediction; ``fidelity_baseline``, the fidelity of the most frequent prediction; ``sparsity``, the fraction of
+    weights that are 0; and with labels ``accuracy``, the held-out accuracy of the sparse model that is fitted to them.
+    With several labels per example, each label counts. For values, fidelity and accuracy are R².
 
-    Features have the numbers that :class:`MultimodalRepresentation` uses. If that stands before this one in
-    ``explainers=``, tables name its pictures; its ``features=`` chooses which features it shows.
+    Features have the same numbers as in :class:`MultimodalRepresentation`. If that explainer is before this one in
+    ``explainers=``, tables name its pictures; its ``features=`` chooses the features that it shows.
 
     Args:
-        num_examples: Number of examples whose strongest features are drawn; they stay the same during the training.
+        num_examples: Number of examples whose strongest features are drawn; they are fixed during the training.
         every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
-        layer: Name of the submodule whose input is taken for the features; the last linear layer by default.
-        name: First part of the keys of its scalars and pictures. Give each one a name of its own.
+        layer: Name of the submodule whose input is used as features; by default the last linear layer.
+        name: First part of the keys of its scalars and pictures. Give each one a different name.
 
     Raises:
-        ConfigurationError: An argument is impossible.
+        ConfigurationError: An argument has a value that is not allowed.
     """
 
     num_examples: int = 4
@@ -79,7 +80,7 @@ class MultimodalPrediction(Explainer):
         require_least(self, {"num_examples": 0, "every_n_validations": 1})
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
-        """Ask for all reference examples, unmasked."""
+        """Request all reference examples, unmasked."""
         return Request([Query.aligned(torch.arange(probe_context.probe.size), len(probe_context.probe.schema.names))])
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> PredictionResult:
@@ -117,7 +118,7 @@ class MultimodalPrediction(Explainer):
         return prediction_lines(result, context)
 
     def draw(self, result: PredictionResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
-        """Draw the examples, list the weights, and say how well the sparse model predicts."""
+        """Draw the examples, list the weights, and write the fidelity of the sparse model."""
         from mviz_lightning.explainers.multimodal_prediction.figure import prediction_records
 
         return prediction_records(result, self.name, drawing, when)
@@ -139,7 +140,7 @@ def known_labels(probe_context: ProbeContext) -> Tensor:
 def label_accuracy(
     probe_context: ProbeContext, outputs: Tensor, features: Tensor, held_out: Tensor
 ) -> dict[str, float]:
-    """Return the held-out accuracy of a sparse model that is fitted to the labels; nothing if they are too few."""
+    """Return the held-out accuracy of a sparse model that is fitted to the labels; empty if there are too few."""
     known, task = known_labels(probe_context), probe_context.task
     if len(known) < FEWEST:
         return {}
@@ -148,7 +149,7 @@ def label_accuracy(
 
 
 def used(model: SparseLinear) -> dict[int, int]:
-    """Return how many features every output has a weight for; those that did not vary are left out."""
+    """Return the number of features with a weight for every output, without outputs that do not vary."""
     learnt = model.intercept.isfinite().nonzero().flatten().tolist()
     return {output: int((model.weights[:, output] != 0).sum()) for output in learnt}
 
@@ -160,7 +161,7 @@ def _activating(probe_context: ProbeContext, outputs: Tensor, activations: Tenso
 
 
 def held_out_half(probe_context: ProbeContext, outputs: Tensor) -> Tensor:
-    """Return ``(N,)`` bool: every second example along the labels, or else along the predictions."""
+    """Return ``(N,)`` bool: every second example, sorted by label or, without labels, by prediction."""
     key = probe_context.target
     if key is None:
         key = outputs.argmax(1) if probe_context.task == "multiclass" else outputs
@@ -187,15 +188,15 @@ def example_features(
     model: SparseLinear,
     agreeing: Tensor | None,
 ) -> ExampleFeatures:
-    """Rank the features that one example's prediction is made of by |weight x activation|.
+    """Rank the features of one example's prediction by |weight x activation|.
 
     Args:
         probe_context: The fixed examples.
         example: Index of the example.
-        outputs: ``(C,)`` of the model.
-        features: ``(F,)``.
-        model: The sparse one.
-        agreeing: ``(N,)`` whether it decides as the model does.
+        outputs: ``(C,)`` outputs of the model.
+        features: ``(F,)`` features of the example.
+        model: The sparse model.
+        agreeing: ``(N,)`` whether sparse model and model have the same decision.
     """
     found = outcome(outputs, probe_context.label(example), probe_context.task)
     output = next((output for output, role in found.roles.items() if "predicted" in role), next(iter(found.roles)))

@@ -1,4 +1,4 @@
-"""How well a sparse linear model of features predicts a model's predictions, and the labels."""
+"""The agreement of a sparse linear model of features with a model's predictions, and with the labels."""
 
 from torch import Tensor
 from torch.nn import functional
@@ -17,12 +17,12 @@ FAMILIES: dict[Task, Family] = {
 
 
 def targets_of(outputs: Tensor, target: Tensor | None, task: Task) -> Tensor:
-    """Return ``(N, C)`` what a sparse model is fitted to: classes as one-hot, labels of 0 and 1, values on one scale.
+    """Return ``(N, C)`` targets of a sparse model: one-hot classes, labels of 0 and 1, or standardised values.
 
     Args:
-        outputs: ``(N, C)`` as the model gave them.
+        outputs: ``(N, C)`` outputs of the model.
         target: ``(N, ...)`` labels; None for the model's own predictions.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
     """
     if task == "regression":
         values = outputs if target is None else target.view_as(outputs).double()
@@ -38,7 +38,7 @@ def targets_of(outputs: Tensor, target: Tensor | None, task: Task) -> Tensor:
 def fidelities(
     model: SparseLinear, features: Tensor, predicted: Tensor, held_out: Tensor, task: Task
 ) -> dict[str, float]:
-    """Return how well the sparse model predicts the model's predictions, and how well one constant does."""
+    """Return the agreement of the sparse model, and of one constant, with the model's predictions."""
     constant = predicted[~held_out].mean(0) - (0.5 if task in ("binary", "multilabel") else 0.0)
     return {
         "fidelity": agreement(model.scores(features[held_out]), predicted[held_out], task),
@@ -47,18 +47,18 @@ def fidelities(
 
 
 def accuracy(features: Tensor, labels: Tensor, held_out: Tensor, task: Task) -> float:
-    """Return how well a sparse model that is fitted to labels predicts held-out labels."""
+    """Return the accuracy of a sparse model that is fitted to labels, on held-out labels."""
     model = sparse_linear(features, labels, held_out, FAMILIES[task])
     return agreement(model.scores(features[held_out]), labels[held_out], task)
 
 
 def agreement(scores: Tensor, targets: Tensor, task: Task) -> float:
-    """Return the share of decisions that are the same; R2 for values, averaged over those that vary.
+    """Return the share of equal decisions; for values, the R2, averaged over the values that vary.
 
     Args:
-        scores: ``(n, C)`` of the sparse model.
-        targets: ``(n, C)`` as of :func:`targets_of`.
-        task: What they stand for.
+        scores: ``(n, C)`` scores of the sparse model.
+        targets: ``(n, C)`` from :func:`targets_of`.
+        task: Type of the prediction task.
 
     Raises:
         RuntimeError: No value varies.
@@ -73,7 +73,7 @@ def agreement(scores: Tensor, targets: Tensor, task: Task) -> float:
 
 
 def same(scores: Tensor, targets: Tensor, task: Task) -> Tensor:
-    """Return ``(n, 1)`` for classes or ``(n, C)`` for labels: whether they are decided alike."""
+    """Return ``(n, 1)`` for classes or ``(n, C)`` for labels: whether the decisions are equal."""
     if task == "multiclass":
         return (scores.argmax(1) == targets.argmax(1)).unsqueeze(1)
     return decisions(scores, task) == targets

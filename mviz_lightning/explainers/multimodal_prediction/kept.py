@@ -27,7 +27,7 @@ def prediction_lines(result: PredictionResult, context: KeepingContext) -> Itera
 
 
 def _outputs(result: PredictionResult) -> list[int]:
-    """Return the outputs that are named anywhere, in order."""
+    """Return the outputs that occur anywhere in the result, in order."""
     return sorted({*result.non_zero, *(output for _, output, _ in result.weights)})
 
 

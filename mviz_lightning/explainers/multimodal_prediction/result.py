@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from mviz_lightning.notebook.card import Card
 
 ACTIVATED = 3
-"""Number of examples that stand for a feature in pictures and tables."""
+"""Number of examples that illustrate a feature in pictures and tables."""
 
 
 @dataclass(frozen=True)
 class FeatureEffect(Brief):
-    """What one feature adds to one output of the sparse model.
+    """The effect of one feature on one output of the sparse model.
 
     Attributes:
         feature: Number of the feature.
@@ -38,12 +38,12 @@ class FeatureEffect(Brief):
 
 @dataclass(frozen=True)
 class ExampleFeatures(FromMethod, PredictionRecord):
-    """The features that the sparse model predicts one example from.
+    """The features with effects on the sparse model's prediction of one example.
 
     Attributes:
-        output: Index of the explained output: the predicted one.
+        output: Index of the explained output (the predicted one).
         effects: Effects of the features with a weight, the strongest first.
-        agrees: Whether the sparse model predicts the same as the model; None for values.
+        agrees: Whether the sparse model and the model have the same prediction; None for values.
     """
 
     output: int
@@ -62,12 +62,12 @@ class ExampleFeatures(FromMethod, PredictionRecord):
 
 @dataclass(frozen=True)
 class ReferenceExample(Brief):
-    """An example that stands for a feature in pictures, since it activates the feature strongly.
+    """An example that illustrates a feature in pictures, because it activates the feature strongly.
 
     Attributes:
         example: Index among the fixed examples.
         position: Index in the validation set.
-        target: Class, list of labels or value; None when it is unknown.
+        target: Class, list of labels or value; None if unknown.
     """
 
     example: int
@@ -82,13 +82,13 @@ class PredictionResult(Result):
     Attributes:
         features: Number of features, F.
         constant: Number of features that do not vary.
-        penalty: Penalty that was chosen on held-out examples.
+        penalty: Penalty chosen on held-out examples.
         held_out: Number of held-out examples.
-        non_zero: Output -> its weights other than 0; outputs that do not vary are left out.
+        non_zero: Output -> its number of weights that are not 0; outputs that do not vary are left out.
         weights: ``(feature, output, weight)``, the strongest first.
-        examples: The examples that are drawn.
+        examples: The drawn examples.
         activating: Feature -> the reference examples that activate it most, for all features named above.
-        pictures: Feature -> name of the picture in which MultimodalRepresentation shows it.
+        pictures: Feature -> name of its picture from MultimodalRepresentation.
     """
 
     features: int

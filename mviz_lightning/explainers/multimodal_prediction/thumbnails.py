@@ -1,4 +1,4 @@
-"""Inputs the size of a stamp: of a few examples in a row, for pictures that show something else."""
+"""Small thumbnails of the inputs of a few examples, for pictures with other content."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from mviz_lightning.plotting.panels import MARGIN
 from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, character_width, shortened
 
 MODALITIES = 3
-"""Largest number of modalities that are drawn, in declared order."""
+"""Largest number of drawn modalities, in declared order."""
 
 WIDEST, ACROSS = 1.5, 3.0
-"""Inches: largest width of a modality's column, and of all columns together."""
+"""In inches: largest width of a modality's column, and of all columns together."""
 
 GAP = 0.05
-"""Inches: gap around a thumbnail."""
+"""Gap around a thumbnail, in inches."""
 
 
 @dataclass(frozen=True)
 class Stamps:
-    """Columns at the right border of a picture, one for each modality that can be read so small.
+    """Columns at the right border of a picture, one for each modality that is legible at this size.
 
     Attributes:
-        drawing: Modality types and the regions that are explained.
-        modality_types: Of the modalities with pictures or words, by name; empty where inputs may not be shown.
-        each: How many examples are side by side; words are below each other.
+        drawing: Modality types and the explained regions.
+        modality_types: Types of the modalities with pictures or words, by name; empty if inputs may not be shown.
+        each: Number of examples side by side; words are below each other.
     """
 
     drawing: DrawingContext
@@ -37,19 +37,19 @@ class Stamps:
 
     @classmethod
     def of(cls, drawing: DrawingContext, each: int) -> "Stamps":
-        """Return the columns that the inputs of examples take."""
+        """Return the columns for the inputs of examples."""
         types = drawing.modality_types.items() if drawing.show_inputs else ()
         legible = ((name, one) for name, one in types if one.thumbnail or isinstance(one, Text))
         return cls(drawing, dict(islice(legible, MODALITIES)), each)
 
     @property
     def width(self) -> float:
-        """Inches, of a column."""
+        """Width of a column, in inches."""
         return min(WIDEST, ACROSS / max(1, len(self.modality_types)))
 
     @property
     def left(self) -> float:
-        """Inches: where the first column begins."""
+        """Left border of the first column, in inches."""
         return WIDTH - MARGIN - self.width * len(self.modality_types)
 
     def draw(self, canvas: Canvas, top: float, height: float, examples: Sequence[int]) -> None:

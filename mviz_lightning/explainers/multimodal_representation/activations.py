@@ -25,12 +25,12 @@ from mviz_lightning.functional.outputs import fold_positions
 class Activations:
     """The features of the recombined rows of all groups.
 
-    Where outputs have positions, features are means over a region, and each row is read in the regions of all K = g
+    If outputs have positions, features are means over a region, and each row is read in the regions of all K = g
     members of its group. Otherwise K = 1.
 
     Attributes:
         design: The tuples of a group.
-        recombined: ``(G, T, K * F)``.
+        recombined: ``(G, T, K * F)`` features of the recombined rows.
         read: Number of regions, K.
     """
 
@@ -40,7 +40,7 @@ class Activations:
 
     @classmethod
     def of(cls, probe_context: ProbeContext, features: Tensor) -> "Activations":
-        """Read the features ``(G * T, K * F)`` of the recombinations of all groups."""
+        """Return the activations from the features ``(G * T, K * F)`` of the recombinations of all groups."""
         by_group = features.reshape(-1, len(probe_context.design.tuples), features.shape[1])
         return cls(probe_context.design, by_group, probe_context.regions_read)
 
@@ -60,9 +60,9 @@ class Activations:
         return self.rows.double().std(0, correction=0)
 
     def shares(self) -> Estimate:
-        """Return the M first-order shares of every feature and that of all interactions, each ``(F, M + 1)``.
+        """Return the M first-order shares of every feature and the share of all interactions, each ``(F, M + 1)``.
 
-        Where there are regions, components are means over those of a group, so that intervals leave out whole groups.
+        With regions, components are means over the regions of a group, so that intervals leave out whole groups.
         """
         modalities = self.design.modalities
         columns = [*range(modalities), -1]
@@ -71,7 +71,7 @@ class Activations:
         return jackknife(by_group, lambda mean: share_ratios(mean, modalities)[..., columns])
 
     def ranks(self, aligned: Tensor, modalities: Sequence[str]) -> dict[str, float]:
-        """Return the effective rank of the real examples' features, and that of what each modality adds by itself.
+        """Return the effective rank of the real examples' features, and of each modality's main effects.
 
         Args:
             aligned: ``(N, F)`` features of the real examples.

@@ -1,4 +1,4 @@
-"""Fused features as cards: what they follow, and what activates those that are shown."""
+"""Fused features as cards: the modalities that they follow, and the examples that activate shown features."""
 
 from mviz_lightning.explainers.card import array, largest_weight
 from mviz_lightning.explainers.multimodal_representation.concepts import Concept
@@ -31,14 +31,14 @@ def feature_card(feature: Feature) -> Card:
 
 
 def _modalities(feature: Feature) -> list[str]:
-    """Return the names of the modalities; their numbers where they are not known."""
+    """Return the names of the modalities; their numbers if the names are unknown."""
     if feature._origin is not None:
         return list(feature._origin.result.modalities)
     return list(feature.parts) or [f"modality {place + 1}" for place in range(len(feature.shares) - 1)]
 
 
 def _parts(feature: Feature) -> list[Diagram]:
-    """Return what each segment adds in the strongest example."""
+    """Return maps of the segments' effects in the strongest example."""
     found: list[Diagram] = []
     limit = largest_weight(*feature.parts.values())
     for name, weights in feature.parts.items():
@@ -54,7 +54,7 @@ def _parts(feature: Feature) -> list[Diagram]:
 
 
 def _concepts(feature: Feature) -> list[str]:
-    """Name what stands out; if inputs are hidden, only classes."""
+    """Return the concepts in words; if inputs are hidden, only classes."""
     hidden = feature._origin is not None and not feature._origin.drawing.show_inputs
     return [
         f"{_trait(one, feature)} in {one.hits} of {one.drawn} of its strongest examples (of all: {one.having} of "
@@ -81,7 +81,7 @@ def _frame(feature: Feature) -> TidyRows:
 
 
 def representation_card(result: Representation) -> Card:
-    """Return the card of all features: how many follow what."""
+    """Return the card of all features: the number of features that follow each modality."""
     kinds = [*range(len(result.modalities) + 1), CONSTANT]
     counts = {kind_name(result, kind): int((result.kinds == kind).sum()) for kind in kinds}
     colours = [*colours_of(result), "#ffffff"]

@@ -1,4 +1,4 @@
-"""What examples have in common: tokens, classes, and values of other leaves of the batch."""
+"""Common traits of examples: tokens, classes, and values of other leaves of the batch."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,19 +17,19 @@ from mviz_lightning.modalities.base import type_in
 from mviz_lightning.modalities.text import Text
 
 FEWEST = 3
-"""Smallest number of examples with a trait: a rarer trait cannot be told from chance."""
+"""Smallest number of examples with a trait; a rarer trait cannot be distinguished from chance."""
 
 MOST_VALUES = 20
-"""Largest number of distinct values of a leaf that counts as a category; others are measurements or row numbers."""
+"""Largest number of distinct values of a categorical leaf; leaves with more are measurements or row numbers."""
 
 FALSE_DISCOVERIES = 0.05
-"""Accepted fraction of false discoveries among the named concepts."""
+"""Accepted false discovery rate of the concepts."""
 
 NAMED = 3
-"""Largest number of concepts that are named for one feature."""
+"""Largest number of concepts of one feature."""
 
 EVERY_WORD = 1_000_000
-"""Number of segments at which each word of a text is a segment of its own."""
+"""Number of segments that is large enough to make each word of a text a segment."""
 
 AROUND_WORDS = ".,;:!?\"'()[]"
 
@@ -38,7 +38,7 @@ Value: TypeAlias = str | int | bool
 
 @dataclass(frozen=True)
 class Trait:
-    """Something that an example has or has not.
+    """A property that an example has or does not have.
 
     Attributes:
         kind: A word of a text, a class of the target, or the value of a leaf that belongs to no modality.
@@ -57,11 +57,11 @@ class Concept:
 
     Attributes:
         trait: The trait.
-        hits: How many of the strongest have it.
-        drawn: How many those are.
-        having: How many have it of all.
-        total: How many those are.
-        q: Share of false discoveries among all that are as certain or more.
+        hits: Number of the strongest examples with the trait.
+        drawn: Number of the strongest examples.
+        having: Number of all examples with the trait.
+        total: Number of all examples.
+        q: False discovery rate among all concepts that are at least as certain (q-value).
     """
 
     trait: Trait
@@ -74,11 +74,11 @@ class Concept:
 
 @dataclass(frozen=True)
 class Traits:
-    """What is known of examples in words.
+    """The traits of examples.
 
     Attributes:
-        named: K of them.
-        carriers: ``(N, K)`` True where an example has a trait.
+        named: K traits.
+        carriers: ``(N, K)`` bool, True where an example has a trait.
     """
 
     named: Sequence[Trait]
@@ -109,7 +109,7 @@ class Traits:
 
 
 def traits(probe: Probe, task: Task) -> Traits:
-    """Collect the words of texts, the classes, and the values of leaves that hold few distinct ones."""
+    """Collect the words of texts, the classes, and the values of leaves with few distinct values."""
     carried: dict[Trait, set[int]] = {}
     for trait, example in (*_words(probe), *_classes(probe, task), *_values(probe)):
         carried.setdefault(trait, set()).add(example)
@@ -130,11 +130,11 @@ def _words(probe: Probe) -> Iterator[tuple[Trait, int]]:
 
 
 def texts(probe: Probe) -> dict[str, ModalityType]:
-    """Return the modalities that are texts, each of their words a segment."""
+    """Return the modalities that are texts, with each word as a segment."""
     found: dict[str, ModalityType] = {}
     for name, modality in probe.schema.modalities.items():
         path = probe.schema.values[name][0]
-        with warnings.catch_warnings():  # all has been said when the modality was cut
+        with warnings.catch_warnings():  # already warned when the modality was cut
             warnings.simplefilter("ignore", MonitorWarning)
             try:
                 modality_type = type_in(probe.schema, probe.leaves, name)
@@ -166,7 +166,7 @@ def _values(probe: Probe) -> Iterator[tuple[Trait, int]]:
 
 
 def _listed(leaf: Any) -> list[Value] | None:
-    """Return a leaf's entries, one for each example; None where they are no integers or strings."""
+    """Return a leaf's entries, one per example; None if they are neither integers nor strings."""
     if isinstance(leaf, Tensor):
         whole = not leaf.is_floating_point() and not leaf.is_complex()
         return leaf.flatten().tolist() if whole and leaf[:1].numel() == 1 else None

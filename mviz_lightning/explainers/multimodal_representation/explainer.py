@@ -1,4 +1,4 @@
-"""Multimodal representations: what the fused features respond to (MultiViz, third stage; Liang et al. 2023)."""
+"""Multimodal representations: the modalities that fused features follow (MultiViz, third stage; Liang et al. 2023)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,37 +30,38 @@ if TYPE_CHECKING:
     from mviz_lightning.explainers.kept import KeepingContext
 
 STRONG = 0.1
-"""Fraction of all examples that count as a feature's strongest when concepts are looked for."""
+"""Fraction of all examples that count as a feature's strongest in the search for concepts."""
 
 
 @renamed_arguments(units="features")
 @dataclass(frozen=True, kw_only=True)
 class MultimodalRepresentation(Explainer):
-    """What the fused features respond to: one modality, several, or nothing.
+    """Which modalities the fused features follow: one, several, or none.
 
-    The features are the input of the model's last linear layer; of outputs with positions, their means over a region of
-    each example, before the last linear layer or convolution that returns a vector for each position. Each feature has
-    contribution shares of its own, from the same recombinations as the shares of the outputs. A feature follows a
-    modality if that modality alone explains at least 0.8 of its variance; otherwise it is multimodal.
+    The features are the input of the model's last linear layer. For outputs with positions, they are the means over a
+    region of each example of the input of the last linear layer or convolution that returns a vector for each position.
+    Contribution shares are computed for each feature, from the same recombinations as the shares of the outputs. A
+    feature follows a modality if that modality alone explains at least 80 % of its variance; otherwise it is
+    multimodal.
 
-    Pictures show, for some features, the examples that activate them most, what these have in common, and which
-    segments drive the feature in the strongest example (occlusion). In common are words, classes and values of other
-    leaves that are over-represented among the strongest tenth (hypergeometric test, 5 % false discoveries).
+    Pictures show, for some features, the examples that activate them most, the concepts that these share, and the
+    effects of segments in the strongest example (occlusion). Concepts are words, classes and values of other leaves
+    that are over-represented among the strongest 10 % (hypergeometric test, 5 % false discoveries).
 
     It evaluates the rows of the shares, the reference set, and for each shown feature one row for every segment of an
     example.
 
     Args:
-        features_shown: Number of features that are shown: from every class in turn, those that vary most at the first
-            run. They stay the same during the training.
-        examples_shown: Number of examples that are shown for each feature.
-        features: Numbers of the features to show instead.
-        layer: Name of the submodule whose input is taken; the last linear layer by default.
+        features_shown: Number of shown features: from every class in turn, the features that vary most at the first
+            run. They are fixed during the training.
+        examples_shown: Number of shown examples per feature.
+        features: Numbers of the features to show; by default they are chosen.
+        layer: Name of the submodule whose input is used; by default the last linear layer.
         every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
-        name: First part of the keys of its scalars and pictures. Give each one a name of its own.
+        name: First part of the keys of its scalars and pictures. Give each one a different name.
 
     Raises:
-        ConfigurationError: An argument is impossible.
+        ConfigurationError: An argument has a value that is not allowed.
     """
 
     features_shown: int = 6
@@ -81,7 +82,7 @@ class MultimodalRepresentation(Explainer):
             )
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
-        """Ask for the recombinations of every group, and for all examples as they are."""
+        """Request the recombinations of every group, and all examples unmasked."""
         probe = probe_context.probe
         recombined = Query(probe.groups[:, probe_context.design.tuples].flatten(0, 1))
         most = sum(max(map(segments.count, range(probe.size))) for segments in probe.segments.values())
@@ -90,7 +91,7 @@ class MultimodalRepresentation(Explainer):
         return Request([recombined, everyone], second_round_rows=count * most)
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> Representation:
-        """Classify all features, and describe those that are shown."""
+        """Classify all features, and describe the shown ones."""
         modalities, found = probe_context.probe.schema.names, Activations.of(probe_context, responses.features[0])
         own = _of_everyone(probe_context, responses)
         estimate, deviation = found.shares(), found.deviation
@@ -113,7 +114,7 @@ class MultimodalRepresentation(Explainer):
         )
 
     def plan_second_round(self, probe_context: ProbeContext, result: Result) -> Request:
-        """Ask for every feature's strongest example with one segment masked at a time."""
+        """Request every shown feature's strongest example with one segment masked at a time."""
         masked = [
             _one_masked(probe_context, feature.examples[0].example, name)
             for feature in _shown(result)
@@ -122,7 +123,7 @@ class MultimodalRepresentation(Explainer):
         return Request(masked)
 
     def refine(self, probe_context: ProbeContext, result: Result, responses: Responses) -> Result:
-        """Add what the segments of the strongest examples add to the features."""
+        """Add the effects of the strongest examples' segments on the features."""
         masked, parts = iter(responses.features), {}
         for feature in _shown(result):
             strongest = feature.examples[0]
@@ -138,7 +139,7 @@ class MultimodalRepresentation(Explainer):
         return feature_lines(result, context)
 
     def draw(self, result: Representation, drawing: "DrawingContext", when: str) -> Sequence[Record]:
-        """Draw all features at once, then each feature that is shown, and list these."""
+        """Draw all features at once, then each shown feature, and list the shown features."""
         from mviz_lightning.explainers.multimodal_representation.figure import representation_records
 
         return representation_records(result, self.name, drawing, when)
@@ -154,7 +155,7 @@ class MultimodalRepresentation(Explainer):
         return self._asked | {"width": width, "top": top}
 
     def _chosen(self, kinds: Tensor, deviation: Tensor, memory: Mapping[str, Any]) -> list[int]:
-        """Return the features to show: the named ones, those of the last run, or some of every class in turn."""
+        """Return the features to show: the named ones, those of the previous run, or some of every class in turn."""
         if self.features is not None:
             beyond = [number for number in self.features if number >= len(kinds)]
             if beyond:
@@ -170,7 +171,7 @@ class MultimodalRepresentation(Explainer):
 
 
 def _shown(result: Result) -> Sequence[Feature]:
-    """Return the features that some example activates."""
+    """Return the shown features that some example activates."""
     return [feature for feature in cast("Representation", result).shown if feature.examples]
 
 
@@ -186,11 +187,11 @@ def _occluded(probe_context: ProbeContext, masked: Tensor, example: int, number:
 
 
 def in_turn(kinds: Tensor, deviation: Tensor) -> list[int]:
-    """Return the features that vary, one of every class in turn, multimodal ones first and the strongest of a class.
+    """Return the features that vary: one of every class in turn, multimodal first, the strongest of a class first.
 
     Args:
-        kinds: ``(F,)`` classes, the multimodal ones the last.
-        deviation: ``(F,)``.
+        kinds: ``(F,)`` classes; multimodal is the last class.
+        deviation: ``(F,)`` standard deviations.
     """
     order: list[int] = deviation.argsort(descending=True, stable=True).tolist()
     turns: dict[int, int] = {}
@@ -204,7 +205,7 @@ def in_turn(kinds: Tensor, deviation: Tensor) -> list[int]:
 
 
 def _counted(kinds: Tensor, modalities: Sequence[str]) -> dict[str, float]:
-    """Return the share of every class among the features that vary, and that of the others among all."""
+    """Return the share of every class among varying features, and of constant features among all."""
     live = max(1, int((kinds != CONSTANT).sum()))
     names = [*(f"only_{name}" for name in modalities), "multimodal"]
     shares = {name: int((kinds == kind).sum()) / live for kind, name in enumerate(names)}
@@ -212,7 +213,7 @@ def _counted(kinds: Tensor, modalities: Sequence[str]) -> dict[str, float]:
 
 
 def _of_everyone(probe_context: ProbeContext, responses: Responses) -> Responses:
-    """Return features and outputs of all examples as they are; where outputs have positions, of their own regions."""
+    """Return features and outputs of all unmasked examples; if outputs have positions, in their own regions."""
     everyone = range(probe_context.probe.size)
     features, outputs = (
         of_examples(probe_context, found, everyone) for found in (responses.features[1], responses.outputs[1])
@@ -242,7 +243,7 @@ def _described(
     estimate: Estimate,
     deviation: Tensor,
 ) -> list[Feature]:
-    """Find the strongest examples of some features, and what they have in common."""
+    """Find the strongest examples of some features, and their concepts."""
     activations, count = responses.features[0], explainer.examples_shown
     drawn = max(count, round(STRONG * len(activations)))
     strong = [strongest_examples(activations[:, number], drawn, ties=True) for number in numbers]

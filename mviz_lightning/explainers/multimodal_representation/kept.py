@@ -1,4 +1,4 @@
-"""What fused features respond to, as lines of ``explanations.jsonl``."""
+"""Fused features as lines of ``explanations.jsonl``."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from mviz_lightning.explainers.multimodal_representation.result import Feature, 
 
 
 def feature_lines(result: Representation, context: KeepingContext) -> Iterator[Mapping[str, Any]]:
-    """Yield the shares of all features, and a line for each feature that is shown."""
+    """Yield the shares of all features, and a line for each shown feature."""
     kinds = [_kind(kind, result.modalities) for kind in result.kinds.tolist()]
     yield {
         "result": "representation",
@@ -49,12 +49,12 @@ def _feature(feature: Feature, modalities: Sequence[str], context: KeepingContex
 
 
 def _is_class(concept: Concept) -> bool:
-    """Return whether a concept is a class of the target, which is no input."""
+    """Return whether a concept is a class of the target, which is not an input."""
     return concept.trait.kind == "class"
 
 
 def _plain(concept: Concept, context: KeepingContext) -> dict[str, Any]:
-    """Return a concept; a class has its name beside its index."""
+    """Return a concept as plain data; a class has its name in addition to its index."""
     trait = concept.trait
     name = context.labels.outcome(trait.value) if _is_class(concept) else str(trait.value)
     return vars(trait) | {"name": name} | {key: value for key, value in vars(concept).items() if key != "trait"}

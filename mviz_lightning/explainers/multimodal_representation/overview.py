@@ -1,4 +1,4 @@
-"""All fused features in one picture: how many follow what, and the shares of each."""
+"""All fused features in one picture: numbers by class, and the shares of each."""
 
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 APART = 0.05
-"""Distance of two features, in shares, at which both numbers can be read."""
+"""Distance of two features, in shares, at which both numbers are legible."""
 
 
 def colours_of(result: Representation) -> list[str]:
-    """Return a colour for every modality, and that of interactions."""
+    """Return a colour for every modality, and the colour of interactions."""
     return [*islice(cycle(COLOURS), len(result.modalities)), INTERACTION]
 
 
@@ -38,7 +38,7 @@ def overview_title(result: Representation, when: str) -> str:
 
 
 def overview(result: Representation, title: str) -> Pixels:
-    """Draw how many features follow what, and the shares of each."""
+    """Draw the numbers of features by class, and the shares of each feature."""
     from matplotlib.figure import Figure  # plotting is loaded when a picture is drawn, not at import
 
     figure = Figure(figsize=(WIDTH, 3.3), dpi=100, layout="constrained")
@@ -72,7 +72,7 @@ def _draw_counts(axes: "Axes", result: Representation) -> None:
 
 
 def _draw_scatter(axes: "Axes", result: Representation) -> None:
-    """Draw a point for each feature; what two contributions lack to the diagonal is the interaction."""
+    """Draw a point for each feature; below the diagonal, where shares sum to 1, the rest is the interaction."""
     live = result.kinds != CONSTANT
     first, second, interaction = result.shares[live].clamp(-0.1, 1.1).unbind(1)
     axes.plot([0, 1], [1, 0], color="#555555", linewidth=0.8)
@@ -93,7 +93,7 @@ def _draw_scatter(axes: "Axes", result: Representation) -> None:
 
 
 def _places(result: Representation) -> dict[tuple[float, float], list[str]]:
-    """Return the numbers of the features that are shown by where they stand; what would overlap stands together."""
+    """Return position -> numbers of the shown features there; numbers that would overlap are joined."""
     found: dict[tuple[float, float], list[str]] = {}
     for feature in result.shown:
         if feature.kind != CONSTANT:

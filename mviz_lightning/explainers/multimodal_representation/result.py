@@ -1,4 +1,4 @@
-"""What fused features respond to, as plain data."""
+"""Fused features and the modalities that they follow, as plain data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class ActivatingExample(Brief):
         example: Index among the fixed examples.
         position: Index in the validation set.
         activation: Value of the feature.
-        target: Class, list of labels or value; None when it is unknown.
+        target: Class, list of labels or value; None if unknown.
     """
 
     example: int
@@ -34,20 +34,19 @@ class ActivatingExample(Brief):
 
 @dataclass(frozen=True)
 class Feature(FromMethod):
-    """One feature that is shown.
+    """One shown feature.
 
     Attributes:
         number: Index of the feature.
-        kind: Position of the modality that it follows; M for a multimodal one, -1 for a constant one.
-        shares: First-order shares in the order of the modalities, then that of all interactions.
+        kind: Position of the modality that it follows; M for a multimodal feature, -1 for a constant one.
+        shares: First-order shares in the order of the modalities, then the share of all interactions.
         low: Lower bounds of their 95 % intervals.
         high: Upper bounds.
         deviation: Standard deviation over the recombined rows.
         examples: The examples that activate it most.
-        concepts: What stands out among its strongest examples.
-        overlap: Jaccard index of these examples and those of the last run; None if one of the runs has none.
-        parts: Modality -> ``(U,)`` what each of its segments adds to the feature in the strongest example: what is lost
-            without it (occlusion).
+        concepts: Traits that are over-represented among its strongest examples.
+        overlap: Jaccard index of these examples and those of the previous run; None if one of the runs has none.
+        parts: Modality -> ``(U,)`` effect of each of its segments on the feature in the strongest example (occlusion).
     """
 
     number: int
@@ -60,7 +59,7 @@ class Feature(FromMethod):
     concepts: Sequence[Concept]
     overlap: float | None
     parts: Mapping[str, Tensor] = field(default_factory=dict)
-    _origin: Any = field(default=None, kw_only=True, compare=False, repr=False)  # what a report adds
+    _origin: Any = field(default=None, kw_only=True, compare=False, repr=False)  # set by a report
 
     @property
     def _picture_name(self) -> str:
@@ -74,15 +73,15 @@ class Feature(FromMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class Representation(Result):
-    """What a model's fused features respond to.
+    """A model's fused features, and the modalities that they follow.
 
     Attributes:
-        modalities: Names.
-        kinds: ``(F,)`` the class of every feature, as :attr:`Feature.kind`.
-        shares: ``(F, M + 1)`` of every feature, as :attr:`Feature.shares`.
-        total: Examples among which the strongest were looked for.
-        shown: The features that are shown.
-        unfused: The modality that all features follow where the outputs do not: their layer lies before the fusion.
+        modalities: Names of the modalities.
+        kinds: ``(F,)`` classes of all features, as :attr:`Feature.kind`.
+        shares: ``(F, M + 1)`` shares of all features, as :attr:`Feature.shares`.
+        total: Number of examples among which the strongest were searched.
+        shown: The shown features.
+        unfused: The modality that all features follow although the outputs do not: their layer is before the fusion.
     """
 
     modalities: Sequence[str]
@@ -99,10 +98,10 @@ class Representation(Result):
 
 
 def pictured(memories: Mapping[str, Mapping[str, Any]], layer: str | None) -> dict[int, str]:
-    """Return the features of a layer that representation explainers showed last, each with the name of its picture.
+    """Return the features of a layer that representation explainers showed last -> names of their pictures.
 
     Args:
-        memories: Name of an explainer -> what it remembered.
+        memories: Name of an explainer -> its latest memory.
         layer: The ``layer`` argument of the explainers; None for the last linear layer.
     """
     return {

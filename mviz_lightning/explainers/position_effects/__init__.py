@@ -1,1 +1,1 @@
-"""Where each modality matters: its total effect at every position of an example."""
+"""Maps of each modality's total effect over the positions of an example."""

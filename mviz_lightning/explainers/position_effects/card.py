@@ -1,4 +1,4 @@
-"""Where each modality matters, as cards: a map for each modality."""
+"""Maps of total effects as cards: one map per modality."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from mviz_lightning.plotting.diagrams import FloatArray, Matrix, share_words
 COLUMNS = ("example", "modality", "position", "effect")
 
 WIDEST = 48
-"""Largest number of columns of a map that is drawn; finer ones are averaged over blocks."""
+"""Largest number of columns of a drawn map; finer maps are averaged over blocks."""
 
 
 def positions_card(one: PositionMaps) -> Card:
@@ -30,14 +30,14 @@ def positions_card(one: PositionMaps) -> Card:
 
 
 def _modalities(one: PositionMaps) -> list[str]:
-    """Return the names of the modalities; their numbers where they are not known."""
+    """Return the names of the modalities; their numbers if the names are unknown."""
     if one._origin is not None:
         return list(one._origin.result.modalities)
     return [f"modality {place + 1}" for place in range(len(one.effects))]
 
 
 def _matrix(name: str, effects: FloatArray) -> Matrix:
-    """Return the map of a modality; of a volume the mean over its depth, of a sequence one row."""
+    """Return the map of a modality; for a volume the mean over its depth, for a sequence one row."""
     flat = effects.mean(tuple(range(effects.ndim - 2))) if effects.ndim > 2 else np.atleast_2d(effects)
     coarse = _coarse(flat, max(1, -(-max(flat.shape) // WIDEST)))
     rows, columns = ([str(place) for place in range(count)] for count in coarse.shape)

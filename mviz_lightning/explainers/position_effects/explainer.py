@@ -1,4 +1,4 @@
-"""Maps of where each modality matters: its total effect at every position of single examples."""
+"""Maps of each modality's total effect over the positions of single examples."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class PositionEffects(Explainer):
-    """Where each modality matters: maps of its total effect over the positions of single examples.
+    """Maps of each modality's total effect over the positions of single examples.
 
     For outputs with positions, ``(B, C, H, W)`` or ``(B, T, C)``. At each position p of an example x, with modality m
-    taken from each other example j of its group, on the scale on which shares are decomposed::
+    taken from each other example j of its group, on the scale for decomposition::
 
         e_m(p) = 1/2 E_j |f_p(x) - f_p(x with m from j)|^2 / V
 
@@ -38,13 +38,13 @@ class PositionEffects(Explainer):
     not use m. Maps have up to 64 x 64 positions, sequences up to 64.
 
     Attributes:
-        num_examples: Number of examples that are shown.
+        num_examples: Number of shown examples.
         every_n_validations: It runs at the first validation, at every n-th and at the end of the training.
-        name: First part of the keys of its pictures and scalars. ``position_effects/largest/<m>`` is the share of the
-            shown positions at which m has the largest effect.
+        name: First part of the keys of its pictures and scalars. ``position_effects/largest/<m>`` is the share of shown
+            positions at which m has the largest effect.
 
     Raises:
-        ConfigurationError: An argument is impossible.
+        ConfigurationError: An argument has a value that is not allowed.
     """
 
     num_examples: int = 4
@@ -57,7 +57,7 @@ class PositionEffects(Explainer):
         require_least(self, {"num_examples": 0, "every_n_validations": 1})
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
-        """Ask for the real examples of the group, and for the example with each modality from each of the others."""
+        """Request the real examples of the group, and the example with each modality from each of the others."""
         (example,) = examples
         group, place = probe_context.group(example)
         donors, count = group[torch.arange(len(group)) != place], len(probe_context.probe.schema.names)
@@ -125,7 +125,7 @@ class PositionEffects(Explainer):
 
 
 def swapped_rows(example: int, donors: Tensor, modality: int, modalities: int) -> Query:
-    """Return the rows of an example with one modality from each of some others."""
+    """Return the rows of an example with one modality from each donor."""
     rows = torch.full((len(donors), modalities), example)
     rows[:, modality] = donors
     return Query(rows)
@@ -137,7 +137,7 @@ def effect_of(own: Tensor, swapped: Tensor) -> Tensor:
 
 
 def _by_position(probe_context: ProbeContext, maps: ExplainedMaps, outputs: Tensor) -> Tensor:
-    """Return ``(R, P, C)`` in float64, on the scale on which outputs are decomposed."""
+    """Return ``(R, P, C)`` in float64, on the scale for decomposition."""
     by_position = outputs.view(len(outputs), -1, maps.regions.labels.outputs)
     kept = (
         by_position if probe_context.left_out is None else by_position[..., ~probe_context.left_out.to(outputs.device)]

@@ -1,4 +1,4 @@
-"""Where each modality matters in single examples, as plain data."""
+"""Maps of total effects in single examples, as plain data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PositionMaps(FromMethod, PredictionRecord):
-    """One example, and how far its outputs move at each position when a modality is taken from others.
+    """One example, and how much its outputs change at each position when a modality is taken from other examples.
 
     Attributes:
         effects: ``(M, ...)`` in the shape of the lattice: half the mean squared difference of the outputs, as a share
             of their mean variance.
-        labels: ``(...)`` long: the class at each position, -100 without a label; None where labels are no classes.
-        decisions: ``(...)`` long: the predicted class at each position; None where outputs are no classes.
+        labels: ``(...)`` long: the class at each position, -100 without a label; None if labels are not classes.
+        decisions: ``(...)`` long: the predicted class at each position; None if outputs are not classes.
         cells: ``(T,)`` long: the entry of the lattice of each position of a sequence; None for maps.
     """
 
@@ -43,10 +43,10 @@ class PositionMaps(FromMethod, PredictionRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class PositionEffectsResult(Result):
-    """Where each modality matters at one moment of the training.
+    """Maps of total effects at one time of the training.
 
     Attributes:
-        effects: The examples that are shown.
+        effects: The shown examples.
         modalities: Names of the modalities.
     """
 

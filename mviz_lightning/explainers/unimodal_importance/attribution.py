@@ -1,4 +1,4 @@
-"""What the segments of one modality add to chosen outputs, by masks or by derivatives: requests and their weights."""
+"""Attribution of chosen outputs to the segments of one modality, by masks or derivatives: requests and weights."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from mviz_lightning.functional.segment_attribution import (
 )
 
 Weights: TypeAlias = Mapping[tuple[int, int], SegmentWeights]
-"""Example and output -> what its segments add."""
+"""Example and output -> weights of its segments."""
 
 Outputs: TypeAlias = Mapping[int, Tensor]
 """Example -> ``(C,)`` outputs, in float64."""
@@ -35,10 +35,10 @@ class AttributionRequest:
         probe_context: The fixed examples.
         name: Name of the modality.
         method: ``gradient``, ``integrated_gradients``, or one that masks.
-        cases: Examples, each with the place of an output among its roles, the last one if it has fewer.
-        roles: From an example and its outputs to those that are explained.
-        steps: Points on the way of integrated gradients.
-        samples: Masks for each example.
+        cases: Examples, each with the position of an output among its roles; the last role if it has fewer.
+        roles: Function from an example and its outputs to the explained outputs.
+        steps: Number of points on the path of integrated gradients.
+        samples: Number of masks for each example.
         reason: Why the method is not the requested one.
     """
 
@@ -58,19 +58,19 @@ class AttributionRequest:
 
     @property
     def obstacle(self) -> str:
-        """Why nothing can be derived by the segments; empty if derivatives are possible, or not requested."""
+        """Reason why there are no derivatives by the segments; empty if they are possible, or not requested."""
         return underivable(self.probe_context.probe.segments[self.name]) if self.derives else ""
 
     def occluding(self, reason: str, cases: Sequence[tuple[int, int]]) -> "AttributionRequest":
-        """Return the request that replaces derivatives where there are none."""
+        """Return the request that replaces impossible derivatives."""
         return replace(self, method="occlusion", reason=reason, cases=cases)
 
     def count(self, example: int) -> int:
-        """Return how many segments an example has."""
+        """Return the number of segments of an example."""
         return self.probe_context.probe.segments[self.name].count(example)
 
     def without(self, whole: Query) -> Query:
-        """Ask for rows with all segments of the modality masked."""
+        """Request rows with all segments of the modality masked."""
         most = max(map(self.count, whole.sources[:, 0].tolist()))
         return Query(whole.sources, {self.name: torch.zeros(len(whole), most, dtype=torch.bool)})
 
@@ -80,7 +80,7 @@ class AttributionRequest:
         return list(dict.fromkeys(example for example, _ in self.cases))
 
     def masked(self) -> list[Query]:
-        """Ask for the masks of every example, a query each."""
+        """Request the masked rows of every example, one query per example."""
         queries = []
         for example in self.examples:
             masks = perturbation_masks(self._perturbation, self.count(example), self.samples, self.probe_context.seed)
@@ -93,7 +93,7 @@ class AttributionRequest:
         return cast("Perturbation", self.method)
 
     def of_masks(self, responses: Iterable[Tensor], whole: Outputs, without: Outputs) -> Weights:
-        """Read the responses to :meth:`masked`, ``(S, C)`` each."""
+        """Return the weights from the responses to :meth:`masked`, ``(S, C)`` each."""
         weights: dict[tuple[int, int], SegmentWeights] = {}
         for example, response in zip(self.examples, responses, strict=True):
             roles = list(self.roles(example, whole[example]))
@@ -104,7 +104,7 @@ class AttributionRequest:
         return weights
 
     def attempt(self, instead: Sequence[Query]) -> DerivativeRequest:
-        """Ask for the derivatives of all cases."""
+        """Request the derivatives of all cases."""
         rows = Query.aligned(
             torch.tensor([example for example, _ in self.cases]), len(self.probe_context.probe.schema.names)
         )
@@ -112,7 +112,7 @@ class AttributionRequest:
         return DerivativeRequest(rows=rows, modality=self.name, steps=steps, choose=self._choose, instead=instead)
 
     def _choose(self, outputs: Tensor) -> Tensor:
-        """Return ``(R,)`` which output each case is about, from ``(R, C)``."""
+        """Return ``(R,)``: the output of each case, from ``(R, C)`` outputs."""
         chosen = []
         for (example, place), row in zip(self.cases, outputs.double(), strict=True):
             roles = self.roles(example, row)
@@ -120,7 +120,7 @@ class AttributionRequest:
         return torch.tensor(chosen)
 
     def of_entries(self, entries: Tensor, whole: Outputs) -> Weights:
-        """Read the response to :meth:`attempt`, ``(R, ...)``."""
+        """Return the weights from the response to :meth:`attempt`, ``(R, ...)``."""
         examples = [example for example, _ in self.cases]
         chosen = self._choose(torch.stack([whole[example] for example in examples])).tolist()
         index = cast("Segments", self.probe_context.probe.segments[self.name]).index

@@ -1,4 +1,4 @@
-"""Unimodal importance as cards: what each segment adds to an output."""
+"""Unimodal importance as cards: the weight of each segment for an output."""
 
 from mviz_lightning.explainers.card import OUTPUT_COLUMNS, ExampleDisplay, examples_card, largest_weight, output_title
 from mviz_lightning.explainers.unimodal_importance.result import ExampleImportance, ImportanceResult, OutputImportance
@@ -20,7 +20,7 @@ def importance_card(one: ExampleImportance) -> Card:
 
 
 def _line(shown: ExampleDisplay, output: OutputImportance) -> str:
-    """Name the modality whose segments change the output most."""
+    """Return the modality whose segments change the output most, in words."""
     title = output_title(shown.labels, output.output, output.role)
     changes = {name: part.change for name, part in output.parts.items() if part.has_effect}
     if not changes:

@@ -1,4 +1,4 @@
-"""Unimodal importance, the first stage of MultiViz (Liang et al. 2023): which segments of each modality matter."""
+"""Unimodal importance of segments, the first stage of MultiViz (Liang et al. 2023)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mviz_lightning.explainers.kept import KeepingContext
 
 NUM_TOTALS = {"gradient": 64, "integrated_gradients": 32, "occlusion": 16, "lime": 8, "shap": 8}
-"""Method -> default number of examples over which totals are averaged; fewer where an example needs more rows."""
+"""Method -> default number of examples over which totals are averaged; fewer if an example needs more rows."""
 
 LAST = -1
 """Index of the predicted class among an example's roles."""
@@ -38,7 +38,7 @@ LAST = -1
 
 @dataclass(frozen=True)
 class _Evidence:
-    """The weights of one modality, and how they were found."""
+    """The weights of one modality, and their request."""
 
     request: AttributionRequest
     weights: Weights
@@ -46,7 +46,7 @@ class _Evidence:
     rounding: float
 
     def part(self, example: int, output: int, outputs: Tensor) -> SegmentAttribution:
-        """Return what the segments add to one of an example's ``(C,)`` outputs."""
+        """Return the attribution of one of an example's ``(C,)`` outputs to the segments."""
         change = float(outputs[output] - self.without[example][output])
         found, floor = (
             self.weights[example, output],
@@ -58,21 +58,21 @@ class _Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class UnimodalImportance(Explainer):
-    """Which segments of each modality matter for one output of an example, and how much each modality matters overall.
+    """Importance of each modality's segments for one output of an example, and of each modality overall.
 
-    All methods explain ``f(x) - f(x with all segments of the modality masked)``. The other modalities stay as they are.
+    All methods explain ``f(x) - f(x with all segments of the modality masked)``. The other modalities are not masked.
 
     - ``"integrated_gradients"``: derivatives on the straight line between the two inputs (Sundararajan et al. 2017).
       The weights add up to the difference, up to the error of the steps. For tokens that an attention mask hides, the
-      line ends at embeddings of 0 and the mask stays. In transformers this is not the masked input; ``gap/<m>`` shows
-      the difference, and ``"shap"`` avoids it.
+      line ends at embeddings of 0, and the mask is not changed. In transformers this is not the masked input;
+      ``gap/<m>`` shows the difference, and ``"shap"`` avoids it.
     - ``"gradient"``: the derivative at x times the length of that line; exact for a linear model.
     - ``"occlusion"``: the change when one segment is masked alone; 0 for each of two redundant segments.
     - ``"lime"``: weights of a linear surrogate on random masks (Ribeiro et al. 2016), as in DIME.
     - ``"shap"``: Shapley values (Lundberg and Lee 2017), exact if all masks are evaluated. They always add up.
 
-    In images, methods with masks find the segments whose removal changes the output most, above all Shapley values
-    (``tests/benchmarks/faithfulness.py``). They need more rows.
+    For images, methods with masks are better at finding the segments whose removal changes the output most, above all
+    Shapley values (``tests/benchmarks/faithfulness.py``). They need more rows.
 
     Number of rows, for E examples with K outputs each and T examples for totals: ``steps * (E K + T)`` for each
     modality with gradients; otherwise, for each modality and example, U with occlusion, ``max(64, 4 U)`` with LIME and
@@ -83,19 +83,19 @@ class UnimodalImportance(Explainer):
     examples; ``share/<m>``, its fraction of all totals; and ``gap/<m>``, how far the weights are from adding up.
 
     Args:
-        num_examples: Number of examples that are drawn; they stay the same during the training.
+        num_examples: Number of drawn examples; they are fixed during the training.
         every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
         method: One of the methods above.
         steps: Number of points on the line, for integrated gradients.
         samples: Number of masks for each example and modality, for LIME and Shapley values.
-        outputs: Indices of the outputs to explain; the first one counts for the totals. By default the true and the
+        outputs: Indices of the outputs to explain; the first one is used for the totals. By default the true and the
             predicted class; for labels the strongest one and the strongest true one; for values the first one.
         name: First part of the keys of its scalars and pictures.
         num_totals: Number of examples over which totals are averaged; 0 for no totals. By default 64 with the gradient,
             32 with integrated gradients, 16 with occlusion, 8 with LIME and Shapley values.
 
     Raises:
-        ConfigurationError: An argument is impossible.
+        ConfigurationError: An argument has a value that is not allowed.
     """
 
     num_examples: int = 4
@@ -125,7 +125,7 @@ class UnimodalImportance(Explainer):
         require_outputs(self, self.outputs, outputs)
 
     def plan(self, probe_context: ProbeContext, examples: Sequence[int]) -> Request:
-        """Ask for the unmasked examples, the examples without each modality, and derivatives or masks."""
+        """Request the unmasked examples, the examples without each modality, and derivatives or masked rows."""
         requests = self._requests(probe_context, examples)
         whole = self._whole(probe_context, requests)
         if not len(whole):
@@ -156,7 +156,7 @@ class UnimodalImportance(Explainer):
         return importance_lines(result, context)
 
     def draw(self, result: ImportanceResult, drawing: "DrawingContext", when: str) -> Sequence[Record]:
-        """Draw a picture of every example, and list what matters most."""
+        """Draw a picture of every example, and list the most important segments."""
         from mviz_lightning.explainers.unimodal_importance.figure import importance_records
 
         return importance_records(result, self.name, drawing, when)
@@ -179,18 +179,18 @@ class UnimodalImportance(Explainer):
         return request.occluding(reason, self._cases(request.probe_context, examples, "occlusion"))
 
     def _totals(self, probe_context: ProbeContext, method: str) -> list[int]:
-        """Return the examples that totals are the mean of: from all groups in turn, which are alike."""
+        """Return the examples of the totals' mean, from all groups in turn."""
         count = NUM_TOTALS[method] if self.num_totals is None else self.num_totals
         found: list[int] = probe_context.probe.groups.T.flatten()[:count].tolist()
         return found
 
     @property
     def _counted(self) -> int:
-        """Place of the role that counts for totals."""
+        """Position of the role that is used for totals."""
         return LAST if self.outputs is None else 0
 
     def _cases(self, probe_context: ProbeContext, examples: Sequence[int], method: str) -> list[tuple[int, int]]:
-        """Return examples with one of their roles each: for totals one, all of the examples that are drawn."""
+        """Return (example, role) pairs: one role of each example for totals, all roles of drawn examples."""
         two = probe_context.task in ("multiclass", "multilabel")
         roles = range(1 + two if self.outputs is None else len(self.outputs))
         totals = [(example, self._counted) for example in self._totals(probe_context, method)]
@@ -202,7 +202,7 @@ class UnimodalImportance(Explainer):
         return Query.aligned(torch.tensor(everyone, dtype=torch.long), len(probe_context.probe.schema.names))
 
     def _outcome(self, probe_context: ProbeContext, example: int, outputs: Tensor) -> Outcome:
-        """Read an example's outputs, ``(C,)``; its roles are the outputs that are explained."""
+        """Return the outcome of an example's outputs, ``(C,)``; its roles are the explained outputs."""
         found = outcome(outputs, probe_context.label(example), probe_context.task)
         return found if self.outputs is None else replace(found, roles=dict.fromkeys(self.outputs, "output"))
 
@@ -214,7 +214,7 @@ class UnimodalImportance(Explainer):
         rest: Sequence[Outputs],
         responses: Responses,
     ) -> Iterator[tuple[str, _Evidence]]:
-        """Read the responses in the order of the requests."""
+        """Yield the weights of each modality from the responses, in the order of the requests."""
         masked, attempts = iter(responses.outputs[1 + len(requests) :]), iter(enumerate(responses.derivatives))
         for request, without in zip(requests, rest, strict=True):
             place, entries = next(attempts) if request.derives else (LAST, None)
@@ -240,7 +240,7 @@ class UnimodalImportance(Explainer):
     def _values(
         self, probe_context: ProbeContext, whole: Outputs, evidence: Mapping[str, _Evidence]
     ) -> dict[str, float]:
-        """Return totals, shares and gaps; nothing without examples for them."""
+        """Return totals, shares and gaps; empty without examples for totals."""
         totals, gaps = {}, {}
         for name, known in evidence.items():
             parts = []
@@ -256,5 +256,5 @@ class UnimodalImportance(Explainer):
 
 
 def _told(error: str) -> str:
-    """Return why nothing could be derived, without the advice that was followed."""
+    """Return the reason for missing derivatives, without its advice, which is already followed."""
     return error.removesuffix(OTHERWISE).rstrip(" .")

@@ -1,4 +1,4 @@
-"""What segments add to outputs, as lines of ``explanations.jsonl``."""
+"""Importances of segments as lines of ``explanations.jsonl``."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What segments add to outputs, as plain data."""
+"""Importances of segments, as plain data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SegmentAttribution(Brief):
-    """What the segments of one modality add to an output.
+    """The weights of one modality's segments for an output.
 
     Attributes:
         weights: ``(U,)`` in the output's own unit.
         change: The output minus the output with all segments masked; the weights should add up to it.
-        method: The method that found them.
-        reason: Why another method was used than requested; empty if it was not.
+        method: The method that was used.
+        reason: Why a method other than the requested one was used; empty otherwise.
         r2: R² of LIME on held-out masks; None for other methods.
         floor: Largest change that may be rounding.
     """
@@ -41,24 +41,24 @@ class SegmentAttribution(Brief):
 
     @property
     def has_effect(self) -> bool:
-        """Return whether the segments change more than rounding may."""
+        """Return whether the effect of the segments is larger than rounding."""
         return self._scale > self.floor
 
     @property
     def gap(self) -> float:
-        """Return how far the weights are from adding up, as a share of the change or of all weights."""
+        """Return the difference between the weights' sum and the change, relative to the change or to all weights."""
         return abs(float(self.weights.sum()) - self.change) / self._scale if self.has_effect else 0.0
 
 
 @dataclass(frozen=True)
 class OutputImportance(Brief):
-    """What each segment adds to one output.
+    """The weights of all segments for one output.
 
     Attributes:
         output: Index of the output.
         role: ``"true"`` or ``"predicted"`` class, both at once, or ``"output"``.
         value: The output as the model returned it.
-        parts: Modality -> what its segments add.
+        parts: Modality -> weights of its segments.
     """
 
     output: int
@@ -69,7 +69,7 @@ class OutputImportance(Brief):
 
 @dataclass(frozen=True)
 class ExampleImportance(FromMethod, PredictionRecord):
-    """What matters for one example: its prediction, and each output that is explained."""
+    """Importances in one example: its prediction, and each explained output."""
 
     outputs: Sequence[OutputImportance]
 
@@ -85,10 +85,10 @@ class ExampleImportance(FromMethod, PredictionRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class ImportanceResult(Result):
-    """What unimodal importance found.
+    """The result of unimodal importance.
 
     Attributes:
-        examples: The examples that are drawn.
+        examples: The drawn examples.
     """
 
     examples: Sequence[ExampleImportance] = ()
