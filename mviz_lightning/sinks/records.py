@@ -58,8 +58,7 @@ class Picture(Brief):
         height, width, channels = self.pixels.shape
         if channels != 3 or self.pixels.dtype != np.uint8:
             raise TypeError(f"pixels of {self.key!r} are {self.pixels.shape} {self.pixels.dtype}, not (H, W, 3) uint8")
-        lines = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # every line starts with its filter: 0, none
-        lines[:, 1:] = self.pixels.reshape(height, -1)
+        lines = np.pad(self.pixels.reshape(height, -1), ((0, 0), (1, 0)))  # every line starts with its filter: 0, none
         header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits per channel, RGB
         told = self.description.encode("utf-8", "replace")
         chunks = [(b"IHDR", header), (b"iTXt", b"Description\0\0\0\0\0" + told)][: 2 if told else 1]
