@@ -21,6 +21,7 @@ from mviz_lightning.session.run_archive import RunArchive
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink
 from mviz_lightning.sinks.base import fenced
+from mviz_lightning.sinks.picture_notes import PictureNotes
 from mviz_lightning.sinks.portable_names import portable_key
 from mviz_lightning.sinks.records import (
     KINDS,
@@ -71,6 +72,7 @@ class Reporter:
     _untold: bool = False
     _opened: set[int] = field(default_factory=set)
     _heard: set[str] = field(default_factory=set)
+    _notes: PictureNotes = field(default_factory=PictureNotes)
 
     def write(self, row: RunRecord) -> None:
         """Keep and write a run with values, or with a note why it has none."""
@@ -191,7 +193,8 @@ class Reporter:
         return drawn, failures
 
     def _put(self, records: Sequence[Record], step: int, *, with_trainer_row: bool) -> list[Exception]:
-        """Write records under the monitor's prefix; return the errors."""
+        """Write records under the monitor's prefix, and how to read new kinds of pictures; return the errors."""
+        records = [*records, *self._notes.of(records)]
         named = [replace(record, key=portable_key(f"{self.dashboard.name}/{record.key}")) for record in records]
         return self._for_each_sink(lambda sink: self._write(sink, named, step, with_trainer_row=with_trainer_row))
 

@@ -22,7 +22,7 @@ from mviz_lightning.explainers.cross_modal_interaction.result import CrossModalR
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional.interactions import mixed_differences, pair_masks
 from mviz_lightning.modalities.of_probe import modality_types_of
-from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.plotting.canvas import DPI, Canvas
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.plotting.panels import GAP, PANEL
 from mviz_lightning.plotting.text_rendering import font
@@ -574,8 +574,8 @@ def test_captions_of_long_names_stay_apart_and_can_be_told_apart(words: list[str
     drawn(seeded(Bilinear), batch(), read, segments={"text": [0, 1, 2]})
     captions = {line for line in words if line.startswith("with ") and "\u2026" in line}
     assert len(captions) == 3
-    letters = font(FontProperties(size=9), 9 * 100 / 72)
-    assert all(letters.getlength(caption) <= 100 * (PANEL + GAP) for caption in captions)
+    letters = font(FontProperties(size=8), 8 * DPI / 72)
+    assert all(letters.getlength(caption) <= DPI * (PANEL + GAP) for caption in captions)
 
 
 def test_pairs_of_units_are_listed_the_strongest_first() -> None:

@@ -11,6 +11,7 @@ from matplotlib.text import Text
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.plotting import canvas
+from mviz_lightning.plotting.canvas import LEGIBLE
 from mviz_lightning.sinks.records import Picture, Record
 
 
@@ -29,6 +30,7 @@ def pictured(
             box = text.get_window_extent(renderer)
             inside = box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0 and box.y1 <= figure.bbox.height
             assert inside, f"{text.get_text()!r} leaves the picture: {box}"
+            assert shown_size(text) >= LEGIBLE, f"{text.get_text()!r} is {shown_size(text):.1f} pixels tall"
         written.append([line for text in found for line in text.get_text().split("\n")])
         return pixels
 
@@ -37,6 +39,12 @@ def pictured(
         records = explainer.draw(result, drawing, when)
     images = [record for record in records if isinstance(record, Picture)]
     return {record.key: record for record in records}, dict(zip(keys(images), written, strict=True))
+
+
+def shown_size(text: Text) -> float:
+    """Return the font size in pixels of a text at the width at which TensorBoard shows pictures."""
+    figure = text.get_figure(root=True)
+    return text.get_fontsize() * figure.dpi / 72 * canvas.SHOWN_WIDTH / figure.bbox.width
 
 
 def keys(records: Sequence[Record]) -> list[str]:
