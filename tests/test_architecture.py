@@ -35,13 +35,17 @@ FIGURES = (
 """Files of a method that draw; nothing numerical imports them or plotting when it is imported."""
 
 DOOR = "callbacks/lightning_packages.py"
-"""The one file that imports Lightning, whichever of its two packages is there."""
+"""The one file that imports Lightning, whichever of its two packages is there; beside a logger that is one of its."""
 
 LIBRARIES = {
     "wandb": ("sinks/",),
     "tensorboard": ("sinks/",),
-    "lightning": (DOOR, "cli/lightning_cli.py"),
-    "pytorch_lightning": (DOOR,),
+    "comet_ml": ("sinks/",),
+    "mlflow": ("sinks/",),
+    "swanlab": ("sinks/",),
+    "trackio": ("sinks/", "loggers/"),
+    "lightning": (DOOR, "cli/lightning_cli.py", "loggers/"),
+    "pytorch_lightning": (DOOR, "loggers/"),
     "lightning_utilities": (DOOR,),
     "lightning_fabric": (),
     "matplotlib": ("plotting/", "modalities/", *(f"explainers/*/{name}" for name in FIGURES)),
@@ -56,6 +60,7 @@ FOREIGN = {
     "engine/processes.py": "tells the monitor's own metrics which processes gather",
     "explainers/contribution_shares/explainer.py": "tells its copy of the user's metric whether to gather",
     "observation/own_score.py": "tells its copy of the user's metric not to gather",
+    "sinks/mlflow.py": "renames the monitor's scalars on their way through a logger, and gives its own method back",
     "callbacks/trainer_facts.py": "shows a replayed step a validation, and puts the trainer's stage back",
     "batch/adapters/objects.py": "fills a copy of an object of the user's, which may be frozen",
     "batch/tree.py": "fills a copy of a frozen dataclass of the user's",

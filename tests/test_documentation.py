@@ -6,6 +6,7 @@ Blocks with ``>>>`` are doctests, which pytest collects itself; the other Python
 import itertools
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,9 @@ HEADINGS = [
 ]
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NEEDING = re.compile(r"<!-- needs (\w+) -->\n```python\n.*?^```$", re.MULTILINE | re.DOTALL)
+"""A block that runs only where a package is installed, and the package."""
+
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SCRIPT = re.compile(r"(?:tests|examples)/[\w/]+\.py|\btest_\w+\.py")
 CODE = re.compile(r"`([^`]+)`")
@@ -68,8 +72,9 @@ def prose(page: Path) -> str:
 
 
 def python_blocks(page: Path) -> list[str]:
-    """Return the Python blocks that are no doctests."""
-    found = [code for language, code in FENCED.findall(page.read_text("utf-8")) if language == "python"]
+    """Return the Python blocks that are no doctests, without those that need a package that is not installed."""
+    text = NEEDING.sub(lambda block: block[0] if find_spec(block[1]) else "", page.read_text("utf-8"))
+    found = [code for language, code in FENCED.findall(text) if language == "python"]
     return [code for code in found if ">>>" not in code]
 
 

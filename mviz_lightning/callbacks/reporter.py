@@ -20,11 +20,10 @@ from mviz_lightning.session.remarks import PREFIX
 from mviz_lightning.session.run_archive import RunArchive
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink
-from mviz_lightning.sinks.base import fenced
+from mviz_lightning.sinks.base import KINDS, fenced
 from mviz_lightning.sinks.picture_notes import PictureNotes
 from mviz_lightning.sinks.portable_names import portable_key
 from mviz_lightning.sinks.records import (
-    KINDS,
     Alert,
     Dashboard,
     FileRecord,
@@ -207,7 +206,7 @@ class Reporter:
     def _tell_untaken(self, sink: Sink, kinds: Iterable[str]) -> None:
         for kind in sorted(kinds):
             logger = type(sink).__name__.removesuffix("Sink")
-            line = f"{PREFIX}{logger} takes no {kind}; they are in the folder of the run."
+            line = f"{PREFIX}{logger} takes no {kind}s; they are in the folder of the run."
             if line not in self.told:
                 self.told.add(line)
                 rank_zero_info(line)

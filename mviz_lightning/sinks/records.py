@@ -17,10 +17,8 @@ from mviz_lightning.sinks.plain import Brief
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """A picture, ``(H, W, 3)`` in 0..255. Always uint8: W&B turns float images black."""
-
 Samples: TypeAlias = npt.NDArray[np.int16]
 """A sound, ``(T, C)``: T samples of C channels, 16 bits as in WAV files."""
-
 COMPRESSION_LEVEL = 3
 """zlib level of PNG files: higher levels take longer and make files hardly smaller."""
 
@@ -60,11 +58,10 @@ class Picture(Brief):
         height, width, channels = self.pixels.shape
         if channels != 3 or self.pixels.dtype != np.uint8:
             raise TypeError(f"pixels of {self.key!r} are {self.pixels.shape} {self.pixels.dtype}, not (H, W, 3) uint8")
-        lines = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # every line starts with its filter: 0, none
-        lines[:, 1:] = self.pixels.reshape(height, -1)
+        lines = np.pad(self.pixels.reshape(height, -1), ((0, 0), (1, 0)))  # every line starts with its filter: 0, none
         header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits per channel, RGB
-        described = b"Description\0\0\0\0\0" + self.description.encode("utf-8", "replace")
-        chunks = [(b"IHDR", header), (b"iTXt", described)][: 2 if self.description else 1]
+        told = self.description.encode("utf-8", "replace")
+        chunks = [(b"IHDR", header), (b"iTXt", b"Description\0\0\0\0\0" + told)][: 2 if told else 1]
         chunks += [(b"IDAT", zlib.compress(lines.tobytes(), COMPRESSION_LEVEL)), (b"IEND", b"")]
         return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
 
@@ -159,16 +156,6 @@ class FileRecord:
 
 Record: TypeAlias = Picture | Table | MarkdownText | Alert | Sound | FileRecord
 """All records that a sink's ``write`` takes."""
-
-KINDS: Mapping[type, str] = {
-    Picture: "pictures",
-    Table: "tables",
-    MarkdownText: "texts",
-    Alert: "alerts",
-    Sound: "sounds",
-    FileRecord: "files",
-}
-"""Every kind of record, and its word in a message."""
 
 
 class State(IntEnum):

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from glob import escape as escape_pattern
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mviz_lightning.sinks.base import EndedAlarms, Refusals, is_picture, logged_key, wav
+from mviz_lightning.sinks.base import KINDS, EndedAlarms, Refusals, is_picture, logged_key, wav
 from mviz_lightning.sinks.records import (
-    KINDS,
     Alert,
     Dashboard,
     FileRecord,
@@ -85,8 +85,9 @@ class WandbSink:
 
     def _keep(self, file: FileRecord) -> None:
         """Write a file to the files of the run, where it replaces an earlier one of its name."""
-        # W&B keeps the name of the file below the folder that it is told.
-        self._logger.experiment.save(str(file.path), base_path=str(file.path.parent.parent), policy="now")
+        path = file.path.absolute()
+        base = path.parents[file.key.count("/")]  # W&B keeps the part of the path below it as the name
+        self._logger.experiment.save(escape_pattern(str(path)), base_path=str(base), policy="now")
 
     def row(self, row: RunRecord) -> None:
         """Do nothing: the trainer logs the scalars."""

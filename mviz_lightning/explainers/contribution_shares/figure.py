@@ -99,8 +99,7 @@ def _finish(axes: "Axes", label: str, columns: int) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.ticklabel_format(axis="y", scilimits=(-3, 4))  # there is no room for more, as R2 may take at the beginning
     axes.set_xlabel(label, labelpad=1, fontsize=9)
-    axes.yaxis.label.set_fontsize(9)
-    axes.yaxis.labelpad = 2
+    axes.set_ylabel(axes.get_ylabel(), fontsize=9, labelpad=2)
     axes.tick_params(labelsize=9)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -78,15 +78,7 @@ def _picture(
     )
     canvas.begin(fixed + sum(blocks.values()) + (0 if blocks else 2 * LINE) + _parts_height(feature, drawing) + 0.1)
     canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
-    place = 0.1 + LINE * len(title) + 0.05
-    _draw_bar(canvas.panel(MARGIN, place, ROOM, BAR, "shares"), feature.shares, colours_of(result))
-    place += BAR + 0.05
-    _draw_legend(canvas, place, result, feature)
-    place += _legend_rows(result) * LINE + 0.04
-    canvas.text(MARGIN, place, "\n".join(common), fontsize=8.5, linespacing=1.15)
-    place += len(common) * 0.17 + 0.06
-    canvas.text(MARGIN, place, "\n".join(top), fontsize=8.5, color="#222222", linespacing=1.15)
-    place += LINE * len(top)
+    place = _draw_head(canvas, 0.1 + LINE * len(title) + 0.05, result, feature, common, top)
     for name, height in blocks.items():
         _draw_inputs(canvas, place, name, feature, drawing)
         place += height
@@ -95,6 +87,26 @@ def _picture(
         place += 2 * LINE
     _draw_parts(canvas, place, feature, drawing)
     return Picture(f"{key}/feature_{feature.number}", canvas.pixels(), headline, keep=True)
+
+
+def _draw_head(
+    canvas: Canvas,
+    place: float,
+    result: Representation,
+    feature: Feature,
+    common: Sequence[str],
+    top: Sequence[str],
+) -> float:
+    """Draw the shares and what stands out from a place on; return where that ends."""
+    _draw_bar(canvas.panel(MARGIN, place, ROOM, BAR, "shares"), feature.shares, colours_of(result))
+    place += BAR + 0.05
+    _draw_legend(canvas, place, result, feature)
+    place += _legend_rows(result) * LINE + 0.04
+    canvas.text(MARGIN, place, "\n".join(common), fontsize=8.5, linespacing=1.15)
+    place += len(common) * 0.17 + 0.06
+    canvas.text(MARGIN, place, "\n".join(top), fontsize=8.5, color="#222222", linespacing=1.15)
+    place += LINE * len(top)
+    return place
 
 
 def _caption(result: Representation, feature: Feature, drawing: DrawingContext) -> str:
