@@ -10,13 +10,13 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 "$python" -m venv "$folder/tools"
-"$folder/tools/bin/pip" install -q build twine
+"$folder/tools/bin/pip" install -q --no-compile build twine
 "$folder/tools/bin/python" -m build -o "$folder/dist" . > /dev/null   # the wheel is built from the source distribution
 "$folder/tools/bin/twine" check --strict "$folder"/dist/*             # the index can show the README
 
 "$python" -m venv "$folder/clean"
-"$folder/clean/bin/pip" install -q torch==2.13.0                      # first, as in .ci/run
-"$folder/clean/bin/pip" install -q "$folder"/dist/*.whl
+"$folder/clean/bin/pip" install -q --no-compile torch==2.13.0                      # first, as in .ci/run
+"$folder/clean/bin/pip" install -q --no-compile "$folder"/dist/*.whl
 cd "$folder"                                                          # away from the sources
 export PATH="$folder/clean/bin:$PATH" PYTHONPATH="" OMP_NUM_THREADS=1
 
