@@ -434,7 +434,7 @@ def test_the_table_of_files_is_what_lies_in_the_folder(classified):
     written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     (table,) = [table for table in tables(prose(KEYS)) if table[0] == ["key", "file", "what"]]
     files = {file for row in table[1:] for file in CODE.findall(row[1])}
-    patterns = {file: re.compile(re.sub(r"<\w>", r"[\\w+]+", re.escape(file).replace("\\<", "<"))) for file in files}
+    patterns = {file: re.compile(re.sub(r"<\w+>", r"[\\w+]+", re.escape(file).replace("\\<", "<"))) for file in files}
     unknown = [path for path in written if not any(pattern.fullmatch(path) for pattern in patterns.values())]
     assert unknown == []
     missing = {file for file, pattern in patterns.items() if not any(map(pattern.fullmatch, written))}

@@ -18,7 +18,7 @@ from mviz_lightning.sinks.records import Picture, Record
 def pictured(
     explainer: Explainer, result: Any, drawing: DrawingContext, when: str = ""
 ) -> tuple[dict[str, Record], dict[str, list[str]]]:
-    """Return the records of a result by key, and the lines of text of each picture; text outside of a picture fails."""
+    """Return the records of a result by key, and each picture's lines, its note as the last; text outside fails."""
     written: list[list[str]] = []
     draw = canvas.pixels
 
@@ -38,7 +38,8 @@ def pictured(
         patch.setattr(canvas, "pixels", read)
         records = explainer.draw(result, drawing, when)
     images = [record for record in records if isinstance(record, Picture)]
-    return {record.key: record for record in records}, dict(zip(keys(images), written, strict=True))
+    said = [[*lines, image.note] for lines, image in zip(written, images, strict=True)]
+    return {record.key: record for record in records}, dict(zip(keys(images), said, strict=True))
 
 
 def shown_size(text: Text) -> float:
