@@ -4,6 +4,7 @@ import re
 import wave
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from html import escape
 from io import BytesIO
 from typing import Any, Protocol, TypeGuard
 
@@ -168,6 +169,15 @@ def logged_key(logger: Any, key: str) -> str:
     """Return a key with the logger's own prefix, as in ``TensorBoardLogger(prefix="run")``: ``"run-mviz/shares"``."""
     prefix = getattr(logger, "_prefix", "")
     return f"{prefix}{getattr(logger, 'LOGGER_JOIN_CHAR', '_')}{key}" if prefix else key
+
+
+ESCAPED_MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|"} | {"\n": " ", "\r": " "})
+"""Characters that Markdown would read as markup in a cell, with a backslash before each."""
+
+
+def markdown_escaped(text: str) -> str:
+    """Return a text as one line of Markdown that shows it as it is, without markup and tags."""
+    return escape(text, quote=False).translate(ESCAPED_MARKUP)
 
 
 def fenced(text: str) -> str:

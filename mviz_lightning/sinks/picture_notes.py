@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mviz_lightning.sinks.base import markdown_escaped
 from mviz_lightning.sinks.records import MarkdownText, Picture, Record
 
 NAME = "how_to_read"
@@ -27,7 +28,7 @@ class PictureNotes:
         for record in records:
             if isinstance(record, Picture) and record.note:
                 folder = record.key.rpartition("/")[0]
-                found.setdefault(f"{folder}/{NAME}" if folder else NAME, {})[record.note] = None
+                found.setdefault(f"{folder}/{NAME}" if folder else NAME, {})[markdown_escaped(record.note)] = None
         texts = {key: "\n\n".join(list(notes)[:MOST]) for key, notes in found.items()}
         changed = {key: text for key, text in texts.items() if self._written.get(key) != text}
         self._written |= changed

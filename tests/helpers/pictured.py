@@ -38,7 +38,7 @@ def pictured(
         patch.setattr(canvas, "pixels", read)
         records = explainer.draw(result, drawing, when)
     images = [record for record in records if isinstance(record, Picture)]
-    said = [[*lines, image.note] for lines, image in zip(written, images, strict=True)]
+    said = [[*lines, *filter(None, [image.note])] for lines, image in zip(written, images, strict=True)]
     return {record.key: record for record in records}, dict(zip(keys(images), said, strict=True))
 
 

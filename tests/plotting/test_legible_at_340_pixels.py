@@ -84,6 +84,11 @@ def test_notes_are_one_text_for_each_kind_once_and_again_when_they_change():
     assert len(many.markdown.split()) == MOST
 
 
+def test_a_note_with_markup_is_shown_as_it_is():
+    (told,) = PictureNotes().of([picture("dime/x", "parts of <img src=x onerror=a> and _a_ [b](c)")])
+    assert told.markdown == r"parts of &lt;img src=x onerror=a&gt; and \_a\_ \[b\](c)"
+
+
 def test_caption_and_note_lie_in_the_file_of_a_picture():
     told = picture("x", "how to read it")
     assert told.description == "caption\n\nhow to read it"

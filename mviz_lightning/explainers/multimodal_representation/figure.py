@@ -38,6 +38,13 @@ ACROSS, LARGE_ACROSS = 5, 3
 MAPS_ACROSS = 3
 """Number of maps of one example side by side."""
 
+NOTE = (
+    "Bar: shares of the feature's variance that each modality explains alone, and the share of the interaction. Among "
+    "the strongest: words, classes and values that are more frequent among the strongest 10 % of the examples than "
+    "among all. Maps: what each part adds to the feature in its strongest example. Red raises it, blue lowers it."
+)
+"""How to read a feature's picture."""
+
 TALLEST = 1.6
 """Largest height of a panel, as a multiple of its width."""
 
@@ -86,7 +93,7 @@ def _picture(
         canvas.text(MARGIN, place, _listed(feature), fontsize=8.5, linespacing=1.3)
         place += 2 * LINE
     _draw_parts(canvas, place, feature, drawing)
-    return Picture(f"{key}/feature_{feature.number}", canvas.pixels(), headline, keep=True)
+    return Picture(f"{key}/feature_{feature.number}", canvas.pixels(), headline, keep=True, note=NOTE)
 
 
 def _draw_head(
