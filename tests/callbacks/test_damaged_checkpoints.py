@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.few import spread
+from helpers.few import spread, trials
 from helpers.toy import Toy, loader, monitor, trainer
 from torch import Tensor
 
@@ -210,7 +210,7 @@ def test_a_training_goes_on_whatever_is_damaged(
 ) -> None:
     places = [at for at in entries(checkpoint["callbacks"][KEY], 2) if at]
     assert len(places) > 15
-    assert fuzzed(tmp_path, checkpoint, resumed, places, [damage]) == []
+    assert fuzzed(tmp_path, checkpoint, resumed, trials(places), [damage]) == []
 
 
 @pytest.mark.slow

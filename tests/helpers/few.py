@@ -1,6 +1,7 @@
 """Parameters of tests that take long together: some are tried by default, all of them with the long tests."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +16,11 @@ def few(values: Iterable[Any], count: int = 1) -> list[Any]:
 def spread(values: Iterable[Any], every: int) -> list[Any]:
     """Return the parameters of a test; all but one of each ``every`` are marked as slow."""
     return [_slow(one) if place % every else one for place, one in enumerate(values)]
+
+
+def trials(values: Sequence[Any]) -> Sequence[Any]:
+    """Return the parts of many trials; with ``ONE_TRIAL_IN=4``, as in CI for the time, one in four."""
+    return values[:: int(os.environ.get("ONE_TRIAL_IN", "1"))]
 
 
 def _slow(value: Any) -> Any:
