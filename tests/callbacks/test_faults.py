@@ -19,7 +19,7 @@ import torch
 from helpers.collapsing import alarm, data, watching
 from helpers.delicate import same
 from helpers.faults import Calls, Fault, calls_of, random_fault
-from helpers.few import few, trials
+from helpers.few import few
 from helpers.planned import Planned, kept
 from helpers.toy import Toy, loader, monitor, trainer
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -231,6 +231,7 @@ def seeds(*, watched: int, explained: int, acted_on: int) -> list[Any]:
     return [(name, seed) for name, count in counts.items() for seed in range(count)]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("name", "seed"), seeds(watched=20, explained=0, acted_on=0))
@@ -251,7 +252,7 @@ MANY, CHUNK = seeds(watched=500, explained=200, acted_on=300), 10
 @pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")  # of trainings that resume
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("first", trials(range(0, len(MANY), CHUNK)))
+@pytest.mark.parametrize("first", range(0, len(MANY), CHUNK))
 def test_a_thousand_faults_leave_the_training_as_it_would_be(
     tmp_path: Path, references: Callable[[str], Reference], logged_warnings: list[str], first: int
 ) -> None:

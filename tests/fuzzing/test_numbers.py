@@ -5,7 +5,6 @@ from math import isnan
 
 import pytest
 from fuzzing.cases import Case, cases, measured
-from helpers.few import trials
 from hypothesis import Phase, given, seed, settings
 
 AS_DRAWN = (Phase.explicit, Phase.generate)
@@ -28,7 +27,7 @@ def test_numbers_of_random_batches_are_those_of_a_slow_reference(case: Case) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", trials(range(20)))
+@pytest.mark.parametrize("part", range(20))
 def test_numbers_of_many_random_batches_are_those_of_a_slow_reference(part: int) -> None:
     @seed(part)
     @given(case=cases())
