@@ -161,6 +161,7 @@ def taken_for_granted() -> dict[str, Any]:
 # -- Code --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @each([page for page in PAGES if python_blocks(page)])
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")  # Lightning's, when a training is resumed
 def test_the_python_blocks_of_a_page_run_one_after_another(page, tmp_path, monkeypatch):

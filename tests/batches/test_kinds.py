@@ -27,6 +27,7 @@ def test_shares_score_and_weights_of_dime_are_those_of_plain_batches(name):
             torch.testing.assert_close(found.weights[key], weights, rtol=0, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TWINS)
 def test_both_modalities_of_the_plain_batches_matter(name):
     values = twin(name).values

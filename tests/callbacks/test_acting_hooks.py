@@ -118,6 +118,7 @@ def assert_clean(module, chosen):
 HOOKS = ["begin_batch", "end_batch"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HOOKS)
 def test_a_hook_that_fails_at_every_batch_costs_one_warning_and_undoes_at_once(tmp_path, name):
     counting, breaks = Counting(), SpoilAt(Acting, name, *MOMENTS["in the alarm"])
@@ -143,6 +144,7 @@ class Counted(Callback):
             self.found = self.counting.entered, self.counting.left
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["begin", "_prepare"])
 def test_an_alarm_that_could_not_begin_changes_nothing(tmp_path, name):
     """Nor does it refuse the user's encoders, although it knows no modalities."""

@@ -136,6 +136,7 @@ def test_a_training_that_is_interrupted_after_a_check_has_a_page_and_its_path(tm
     assert ours(capsys.readouterr().out) == [f"mviz: report page {tmp_path / 'mviz/version_0/report.html'}"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bar", ["TQDM", "Rich"])
 def test_the_progress_bar_shows_the_smallest_total_of_the_last_check(tmp_path, bar):
     from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar

@@ -50,6 +50,7 @@ def test_what_never_was_used_is_told_as_soon_as_patience_allows(tmp_path):
     assert tell.verdicts["text"].since == watch.history[0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("patience", "expected"), [(1, [0, 2, 2, 0, 2]), (2, [0, 0, 2, 0, 0]), (3, [0] * 5)])
 def test_patience_is_checks_in_a_row(tmp_path, patience, expected):
     watch = watching()
@@ -87,6 +88,7 @@ ORDERS = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
 PLANS = ["- text text -", "ill - text text"] * 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("order", "plan"), list(zip(ORDERS, PLANS, strict=True)))
 @pytest.mark.filterwarnings("ignore:MultimodalMonitor")
 def test_states_stop_trainings_and_choose_checkpoints_in_every_order(tmp_path, order, plan):
@@ -134,6 +136,7 @@ def test_the_end_of_an_alarm_is_a_notice(tmp_path, caplog):
     assert [message.splitlines()[0] for message in told] == ["UnimodalCollapse: text: used since epoch 3 (step 15)"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("action", ["warn", "stop", refuses])
 def test_a_modality_without_information_is_unused_which_is_a_notice_and_no_more(tmp_path, caplog, action):
     known, watch = {"weights": (1.5, 0.0)}, watching()
@@ -156,6 +159,7 @@ class Flags(Callback):
         self.seen.append(trainer.should_stop)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("settings", "plan", "epochs"),
     [
@@ -242,6 +246,7 @@ def test_what_an_action_raises_ends_the_training_behind_the_alarm(tmp_path):
     assert "text: collapsed" in (folder / "summary.md").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cause", ["action", "loader"])
 def test_after_a_training_that_broke_off_another_can_begin(tmp_path, cause):
     watch, tell = watching(), alarm(action=refuses)
@@ -254,6 +259,7 @@ def test_after_a_training_that_broke_off_another_can_begin(tmp_path, cause):
     assert states(watch) == [0, 2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("expected", "weights", "state"),
     [

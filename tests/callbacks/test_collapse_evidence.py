@@ -23,6 +23,7 @@ def _undrawn(monkeypatch):
 # -- The score on all fixed examples -----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("reference", "further"), [(256, 192), (128, 64), (64, 0)])
 def test_the_skill_is_that_of_all_fixed_examples_which_are_evaluated_once(tmp_path, reference, further):
     plain, watch = watching(reference=reference), watching(reference=reference)

@@ -40,6 +40,7 @@ def told(caplog):
     return [message.removeprefix("UnimodalCollapse: ").splitlines()[0] for message in found]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("settings", "epochs"),
     [({"val_check_interval": 0.5, "max_epochs": 2}, [0, 0, 1, 1]), ({"check_val_every_n_epoch": 2}, [1, 3, 5, 7])],
@@ -51,6 +52,7 @@ def test_checks_are_validations_and_not_epochs(tmp_path, settings, epochs):
     assert states(watch) == [0, 0, 2, 0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("entry", ["validate", "test"])
 def test_one_check_alone_is_judged_at_once_and_costs_nothing_more(tmp_path, entry):
     watch, action = watching(), Noted()
@@ -117,6 +119,7 @@ def resumed(folder, plan, then, first, second, **settings):
     return chosen
 
 
+@pytest.mark.long
 @same_folder
 @pytest.mark.parametrize(("then", "said"), [("text text", 0), ("- text text", 1)])
 def test_an_alarm_that_stood_at_the_checkpoint_is_not_told_again(tmp_path, then, said):
@@ -172,6 +175,7 @@ def test_a_training_that_is_resumed_when_it_is_over_says_nothing_wrong(tmp_path,
     assert "no modality was judged" not in caplog.text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["multiclass", "binary", "multilabel", "regression"])
 def test_collapse_is_seen_in_every_task(tmp_path, kind):
     watch, known = watching(), {"kind": kind}
@@ -189,6 +193,7 @@ def test_of_three_modalities_two_may_collapse(tmp_path, caplog):
     assert ["a shortcut in image and audio" in alarms[0], "a shortcut in image and text" in alarms[1]] == [True] * 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cut", [2.31, 2.96], ids=["90%", "95%"])
 def test_a_majority_does_not_hide_a_collapse(tmp_path, cut):
     watch, known = watching(num_examples=256), {"cut": cut}
@@ -236,6 +241,7 @@ class Correlation(torchmetrics.PearsonCorrCoef):
         super().update(preds, target)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "score", "expected"),
     [
@@ -294,6 +300,7 @@ def test_errors_in_judging_can_be_asked_for(tmp_path, monkeypatch, method):
         train(tmp_path, "text text", watching(on_error="raise"), alarm())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["score_reference", "fit_proofs"])
 def test_what_fails_once_is_asked_again(tmp_path, monkeypatch, method):
     asked, real = [], getattr(Shares, method)

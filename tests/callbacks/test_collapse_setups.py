@@ -86,6 +86,7 @@ def sent(one):
     return pickle.loads(pickle.dumps(one))  # noqa: S301
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("action", ["stop", "helpers.collapsing.noted", refuses])
 @pytest.mark.parametrize("copied", [copy.deepcopy, sent], ids=["copy", "pickle"])
 def test_the_callback_can_be_copied_and_sent_to_another_process(tmp_path, action, copied):
@@ -108,6 +109,7 @@ def test_a_trained_callback_can_be_pickled_and_used_again(tmp_path):
     assert [len(one.action.calls) for one in (tell, again)] == [1, 2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("settings", "checks"),
     [
@@ -281,6 +283,7 @@ def ready(name, **said):
     return {"class_path": f"mviz_lightning.actions.{name}", "init_args": said}
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("action", "expected"),

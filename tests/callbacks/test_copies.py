@@ -65,6 +65,7 @@ def test_copies_work_as_the_originals_do(tmp_path: Any, copied: Copy, *, fitted:
     assert other.verdicts.keys() == alarm.verdicts.keys() == {"image", "text"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
 def test_a_copy_that_is_fitted_leaves_the_original_as_it_was(tmp_path: Any, copied: Copy) -> None:
     watch, alarm = watching(), UnimodalCollapse()
@@ -85,6 +86,7 @@ def test_a_copy_holds_neither_the_model_nor_the_trainer(tmp_path: Any) -> None:
     assert {"log", "log_dict"} <= vars(watch).keys() & vars(alarm).keys()  # the model's, which Lightning hangs there
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
 def test_a_copy_goes_on_where_a_checkpoint_was_written(tmp_path: Any, copied: Copy) -> None:
     first = watching()

@@ -174,6 +174,7 @@ def test_a_method_that_raises_costs_its_own_explanations(tmp_path, sinks, monkey
     assert "ill failed: ArithmeticError: no such luck" in watch.history[0].note
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("owner", "name"), [(DIME, "explain"), (ExplanationFigure, "picture"), (ExplanationFigure, "table")]
 )

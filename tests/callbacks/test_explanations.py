@@ -56,6 +56,7 @@ def assert_explains(entry, module, data):
             assert output.value == pytest.approx(float(expected[output.output]), abs=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("measured", "explained", "count", "expected"),
     [
@@ -225,6 +226,7 @@ def test_a_resumed_training_does_not_choose_again(tmp_path, unwritten):
     assert positions(anew)[-1] != positions(first)[0]  # the model has moved on and makes other mistakes
 
 
+@pytest.mark.long
 @same_folder
 @pytest.mark.parametrize("before", [[], [60]])
 def test_a_resumed_training_explains_what_is_pinned_now(tmp_path, unwritten, before):

@@ -236,6 +236,7 @@ def spoken(count: int = 64) -> DataLoader[Any]:
     return DataLoader(list(zip(vectors, words, labels, strict=True)), batch_size=16)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("show", [True, False])
 def test_hidden_inputs_are_in_none_of_the_files(tmp_path, show):
     methods = [dime(), MultimodalRepresentation(every_n_validations=1), CrossModalInteraction(num_examples=1)]
@@ -333,6 +334,7 @@ def test_a_long_vocabulary_is_not_written_out(tmp_path):
     assert not any(WORD in path.read_text() for path in run.folder.glob("*.json*"))
 
 
+@pytest.mark.slow
 def test_a_report_outside_a_training_is_a_run_of_one_row(tmp_path):
     torch.manual_seed(0)
     report = explain(

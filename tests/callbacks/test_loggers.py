@@ -220,6 +220,7 @@ def test_runs_without_a_logger_get_folders_of_their_own(tmp_path):
     assert sorted(path.name for path in (tmp_path / "mviz").iterdir()) == ["version_0", "version_1"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["version_²", "version_٣", "version_1_old", "version_", "version_-4", "version_x"])
 def test_a_folder_whose_name_ends_in_no_number_is_passed_by(tmp_path, name):
     for taken in (name, "version_0"):

@@ -106,6 +106,7 @@ def test_without_the_argument_the_clock_is_no_matter(tmp_path, monkeypatch, unwr
     assert [row.note for row in watch.history] == [""] * 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stage", ["validate", "test"])
 def test_a_validation_by_itself_is_never_put_off(tmp_path, monkeypatch, unwritten, stage):
     watch, module = watching(), Toy()

@@ -79,6 +79,7 @@ def test_a_report_shows_them():
     assert keys("a", "b") <= set(found.values)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sizes", [(3, 3), (3, 3, 3), (3, 3, 3, 3, 3)])
 def test_known_answers_come_through(sizes):
     names = "abcde"[: len(sizes)]

@@ -110,6 +110,7 @@ def scaled(module, batch):
     return 1.001 * module.net(batch["image"], batch["text"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("changed", "arguments", "why"),
     [

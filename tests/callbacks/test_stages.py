@@ -292,6 +292,7 @@ def test_a_table_with_as_many_rows_as_the_batch_is_no_example(tmp_path):
     assert set(watch._run.session.probe.leaves) == {"image", "text", "label"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
 def test_the_model_is_asked_under_the_trainer_s_precision(tmp_path, precision):
     seen = []

@@ -60,6 +60,7 @@ def plainly(case: ModelCase, sources: Tensor) -> Tensor:
     return torch.cat(rows)
 
 
+@pytest.mark.long
 @every_family
 def test_answers_are_those_of_plain_forwards_row_by_row(family: Callable[..., ModelCase]) -> None:
     case = family(6)
@@ -172,6 +173,7 @@ def test_rows_before_the_failure_are_not_evaluated_again() -> None:
     assert module.chunks.seen == [12, 12, 0, 6, 6]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "error",
     [
@@ -374,6 +376,7 @@ def test_the_device_is_that_of_the_weights_or_buffers(module: nn.Module, device:
     assert device_of(module).type == device
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scale", [1, 4])
 def test_memory_that_runs_out_for_good_is_no_endless_loop(scale: int) -> None:
     asking, tried = Evaluator(torch.nn.Linear(1, 1), lambda module, batch: module(batch)), []

@@ -63,6 +63,7 @@ def figures(monkeypatch):
 NAMES = [["image", "text"], ["a", "b", "c"], ["image", "question text", "audio of the scene", "a table of numbers"]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", NAMES, ids=len)
 @pytest.mark.parametrize("states", [False, True])
 @pytest.mark.parametrize(("score", "steps"), [(0.6, 10), (-1000.0, 120_000)])

@@ -257,6 +257,7 @@ READ = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["sdpa", "mha", "encoder", "lstm", "gru"])
 def test_attention_and_recurrent_layers_can_be_derived_twice(how: str) -> None:
     module = seeded(lambda: Attending(how))
@@ -511,6 +512,7 @@ def test_a_picture_has_the_matrix_and_a_map_for_each_of_the_top_segments(words: 
     assert "By second derivative" in picture.note
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("options", "beside"),
     [
@@ -548,6 +550,7 @@ def test_it_is_said_where_nothing_acts_together_but_by_rounding(words: list[str]
     assert "No part of image acts together with a part of text." in words
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("wanted", "captions"), [(["c2"], ["c2"]), ([0, 2], ["c1", "c3"]), ([2, 1, 0], ["c1", "c2", "c3"]), (["c9"], None)]
 )

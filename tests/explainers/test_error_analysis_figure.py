@@ -37,6 +37,7 @@ def drawing(found, task, **options):
     return DrawingContext(found.modality_types, Labels(task, LONG[1:] if task == "binary" else LONG), **options)
 
 
+@pytest.mark.long
 def test_there_are_pictures_of_classes_of_the_worst_and_of_the_rescued(case) -> None:
     task, found, result = case
     records, _ = pictured(METHOD, result, drawing(found, task), WHEN)
@@ -51,6 +52,7 @@ def test_there_are_pictures_of_classes_of_the_worst_and_of_the_rescued(case) -> 
             assert len({type(cell) for cell in column}) == 1, name
 
 
+@pytest.mark.long
 def test_every_class_stands_there_with_its_numbers(case) -> None:
     task, found, result = case
     records, written = pictured(METHOD, result, drawing(found, task))
@@ -161,6 +163,7 @@ def test_the_loss_is_not_cut_off(case) -> None:
     assert len(sentences(one, Labels(task), room - 1)) == 6
 
 
+@pytest.mark.long
 def test_rows_carry_the_inputs_of_their_example(case) -> None:
     task, found, result = case
     records, _ = pictured(METHOD, result, drawing(found, task), "head attributes_of_the_person, epoch 12 (step 3400)")
@@ -176,6 +179,7 @@ def test_rows_carry_the_inputs_of_their_example(case) -> None:
         assert near.mean() > 0.2
 
 
+@pytest.mark.long
 def test_without_inputs_nothing_of_them_is_told(case) -> None:
     task, found, result = case
     open_records, written = pictured(METHOD, result, drawing(found, task))
@@ -187,6 +191,7 @@ def test_without_inputs_nothing_of_them_is_told(case) -> None:
     assert not any(isinstance(cell, np.ndarray) for row in records["method/examples"].rows for cell in row)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("epochs", "unit", "marks"), [([0, 3, 6], "epoch", {"0", "6"}), ([0, 0, 1], "step", {"40"})])
 def test_the_course_is_that_of_the_training(case, epochs, unit, marks) -> None:
     task, found, result = case
@@ -202,6 +207,7 @@ def test_the_course_is_that_of_the_training(case, epochs, unit, marks) -> None:
     assert {name for name in COLOURS if name in result.counts} <= set(lines)
 
 
+@pytest.mark.long
 def test_nothing_is_drawn_of_what_there_is_none(case) -> None:
     task, found, result = case
     bare = replace(result, rescued=[])
@@ -211,6 +217,7 @@ def test_nothing_is_drawn_of_what_there_is_none(case) -> None:
     assert "method/examples" not in pictured(METHOD, replace(bare, worst=[]), drawing(found, task))[0]
 
 
+@pytest.mark.long
 def test_the_headline_counts(case) -> None:
     task, found, result = case
     _, written = pictured(METHOD, result, drawing(found, task), WHEN)

@@ -90,6 +90,7 @@ def test_features_stand_there_with_weight_activation_and_what_they_add(case) -> 
         assert ("the same." in joined) == bool(one.agrees)
 
 
+@pytest.mark.long
 def test_the_words_of_the_example_and_of_those_that_activate_a_feature_are_written(case) -> None:
     task, found, result = case
     _, written = pictured(METHOD, result, drawing(found, task))
@@ -102,6 +103,7 @@ def test_the_words_of_the_example_and_of_those_that_activate_a_feature_are_writt
         assert [line[:13] for line in lines] == [" ".join(kind.names(example))[:13] for example in examples]
 
 
+@pytest.mark.long
 def test_pictures_of_the_example_and_of_those_that_activate_a_feature_are_drawn_in_order(case) -> None:
     task, found, result = case
     records, _ = pictured(METHOD, result, drawing(found, task))
@@ -126,6 +128,7 @@ def first_of(pixels, colour, below=-1):
     return next((int(row) for row in rows if row > below), None)
 
 
+@pytest.mark.long
 def test_what_inputs_are_those_of_is_not_cut_off(case) -> None:
     task, found, result = case
     _, written = pictured(METHOD, result, drawing(found, task), WHEN)
@@ -169,6 +172,7 @@ def test_tables_lead_to_stage_three(case) -> None:
     assert [row[2] for row in records["method/outputs"].rows] == list(result.non_zero.values())
 
 
+@pytest.mark.long
 def test_without_inputs_nothing_of_them_is_told(case) -> None:
     task, found, result = case
     shown, _ = pictured(METHOD, result, drawing(found, task))
@@ -212,6 +216,7 @@ def test_without_examples_there_are_tables_alone(case) -> None:
     assert list(records) == ["method/weights", "method/outputs", "method/summary"]
 
 
+@pytest.mark.long
 def test_the_summary_says_how_far_the_sparse_model_goes(case) -> None:
     task, found, result = case
     values = {"fidelity": 0.876, "fidelity_baseline": 0.25, "accuracy": 0.6}
@@ -230,6 +235,7 @@ def test_the_summary_says_how_far_the_sparse_model_goes(case) -> None:
     )
 
 
+@pytest.mark.long
 def test_one_canvas_serves_all_pictures(case, monkeypatch) -> None:
     task, found, result = case
     made, start = [], Canvas.__init__

@@ -361,6 +361,7 @@ def three(task: str, outputs: int, count: int = 72) -> dict[str, Tensor]:
     return {**batch, "label": label}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("task", "outputs"), TASKS)
 def test_three_modalities_and_every_task(task, outputs) -> None:
     module = seeded(lambda: Three(outputs))

@@ -58,6 +58,7 @@ def test_retrieval_comes_first_with_chance_and_each_curve_is_named_with_its_last
     np.testing.assert_allclose(first.lines[0].get_ydata(), [0.2, 0.66, 0.99])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("runs", [1, 3])
 @pytest.mark.parametrize("equal", [False, True])
 @pytest.mark.parametrize("long", [False, True])

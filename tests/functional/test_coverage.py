@@ -88,6 +88,7 @@ def test_the_truths_of_the_functions_are_those_of_many_examples(model: Model) ->
         assert total == pytest.approx(float(model.truth[model.modalities + m]), abs=0.04)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", [TWO[1], THREE[1]], ids=lambda model: model.name)
 def test_an_interval_of_half_the_width_fails_the_bound_of_coverage(model: Model) -> None:
     found = simulated(model.name, 0.0)

@@ -18,6 +18,7 @@ def measured(plan: Design, world: World) -> Tensor:
     return plan.components(world.outputs(recombined(plan, examples)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("follow", [0.0, 0.9])
 @pytest.mark.parametrize(("modalities", "size"), [(2, 4), (2, 8), (2, 9), (3, 12), (3, 16)])
 def test_components_average_to_the_enumerated_truth(modalities: int, size: int, follow: float) -> None:

@@ -58,6 +58,7 @@ def two_labels(model: nn.Module, data: Any) -> Tensor:
     return functional.cross_entropy(first, data["label_a"]) + functional.cross_entropy(second, data["label_b"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["score", "total", "collapse", "class", "contribution", "dime", "rows", "shares"])
 def test_a_name_of_a_key_of_ours_gets_a_trailing_underscore(name: str) -> None:
     from mviz_lightning.explainers import DIME

@@ -70,6 +70,7 @@ def measured(session: Session) -> dict[str, float]:
         return session.run().values
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", FORMS)
 def test_totals_of_heads_that_read_other_inputs(form: str) -> None:
     report = found(ThreeHeads(form))

@@ -131,6 +131,7 @@ def test_validate_and_test_measure_all_heads(tmp_path: Path, entry: str) -> None
     assert given.callback_metrics["mviz/verb/collapse/text"] == 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("unwritten")
 @pytest.mark.parametrize("sanity", [0, 2])
 def test_a_key_of_a_further_head_can_be_monitored_from_the_first_validation_on(tmp_path: Path, sanity: int) -> None:

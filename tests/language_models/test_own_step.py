@@ -200,6 +200,7 @@ STEPS = [
 ]
 
 
+@pytest.mark.long
 @torch.no_grad()
 @pytest.mark.parametrize(("family", "step", "change"), STEPS, ids=lambda one: getattr(one, "__name__", ""))
 def test_recombined_rows_are_given_to_the_model_as_the_step_gives_its_own(
@@ -255,6 +256,7 @@ def readings(language: LanguageModel) -> dict[str, AnswerReading]:
     }
 
 
+@pytest.mark.long
 @torch.no_grad()
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("step", [plain, in_parts], ids=lambda step: step.__name__)

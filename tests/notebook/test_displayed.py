@@ -130,6 +130,7 @@ def test_a_result_is_a_long_data_frame(shown, name):
     assert not any(isinstance(cell, list | dict | torch.Tensor) for cell in frame.to_numpy().flatten())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in SHOWN if name != "result own"])
 def test_a_result_is_drawn_into_new_axes_or_given_ones(shown, name):
     figure, axes = shown[name].plot()

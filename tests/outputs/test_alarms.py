@@ -159,6 +159,7 @@ def test_towers_that_never_saw_pairs_are_at_chance(of_case):
     assert found.values["score"] < of_case("CLIP").values["score"] / 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", names(CASES, {"two heads", "CLIP", "CLIP with a constant tower"}))
 def test_the_training_is_the_same(name, of_case):
     assert of_case(name).same

@@ -56,6 +56,7 @@ def test_the_score_is_retrieval_within_groups(name, of_kind):
     assert {key: found.values[key] for key in wanted} == pytest.approx(wanted, rel=0, abs=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     found = of_kind(name)

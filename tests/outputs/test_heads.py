@@ -37,6 +37,7 @@ def estimates(values):
     return {key: value for key, value in values.items() if any(part in ESTIMATES for part in key.split("/"))}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_every_head_has_the_values_of_loops_over_its_pairs(name, of_kind):
     found = of_kind(name)
@@ -45,6 +46,7 @@ def test_every_head_has_the_values_of_loops_over_its_pairs(name, of_kind):
     assert estimates(found.values) == pytest.approx(right, rel=0, abs=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     found = of_kind(name)

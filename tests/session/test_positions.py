@@ -57,6 +57,7 @@ def test_one_position_is_one_row_of_scores_bit_for_bit():
     assert {name: left[name] for name in left.keys() - scores} == {name: right[name] for name in right.keys() - scores}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "loss",
     [

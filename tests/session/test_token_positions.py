@@ -60,6 +60,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 def test_however_the_loss_flattens_tokens_the_values_are_the_same(loss):
     batch = texts()
