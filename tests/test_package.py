@@ -45,6 +45,7 @@ def test_the_wheel_holds_the_package_and_its_types_and_no_data(tmp_path):
     assert {name.partition("/")[0] for name in names} == {"mviz_lightning", "mviz_lightning-0.1.0.dist-info"}
 
 
+@pytest.mark.slow
 def test_the_source_distribution_holds_what_the_page_is_made_of(tmp_path):
     with tarfile.open(_built("sdist", tmp_path)) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
