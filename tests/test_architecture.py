@@ -271,10 +271,12 @@ def test_the_root_holds_folders_and_few_modules() -> None:
     assert {path.name for path in FOLDER.glob("*.py")} <= {"__init__.py", "__main__.py", "testing.py"}
 
 
+@pytest.mark.slow
 def test_a_room_imports_what_its_first_line_names() -> None:
     assert forbidden_imports(sources(), rooms(sources())) == []
 
 
+@pytest.mark.slow
 def test_a_room_names_no_more_than_it_imports() -> None:
     known = rooms(sources())
     used = {room: set[str]() for room in known}
@@ -283,6 +285,7 @@ def test_a_room_names_no_more_than_it_imports() -> None:
     assert {room: named - used[room] for room, named in known.items() if named - used[room]} == {}
 
 
+@pytest.mark.slow
 def test_only_their_own_places_know_lightning_loggers_and_plotting() -> None:
     assert strangers(sources()) == []
 
@@ -305,10 +308,12 @@ def test_files_are_short() -> None:
     assert long_files(sources()) == []
 
 
+@pytest.mark.slow
 def test_functions_are_short() -> None:
     assert long_functions(sources()) == []
 
 
+@pytest.mark.slow
 def test_no_union_is_registered() -> None:
     assert registered_unions(sources()) == []
 

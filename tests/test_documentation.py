@@ -425,6 +425,7 @@ def test_the_table_of_scalars_is_what_a_classifier_logs(classified):
     assert logged(classified[0]) == documented("regression", PAIRS, ANSWERS)
 
 
+@pytest.mark.slow
 def test_the_table_of_scalars_is_what_a_regression_logs(tmp_path):
     unused = [type(explainer).__name__ for explainer in TASKLESS]
     assert logged(trained(tmp_path, values=True)) == documented("classification", "subgroups", PAIRS, ANSWERS, *unused)

@@ -52,6 +52,7 @@ def test_the_wheel_holds_the_package_and_its_types_and_no_data(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_the_source_distribution_holds_what_the_page_is_made_of(tmp_path):
     with tarfile.open(_built("sdist", tmp_path)) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}

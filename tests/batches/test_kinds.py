@@ -14,6 +14,7 @@ def shares(values):
     return {key: value for key, value in values.items() if key.startswith(SHARES)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", spread(KINDS, 3))
 def test_shares_score_and_weights_of_dime_are_those_of_plain_batches(name):
     plain, found = twin(KINDS[name].twin), of_kind(name)

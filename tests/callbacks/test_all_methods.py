@@ -154,6 +154,7 @@ def test_a_budget_leaves_surveys_out_and_says_so(tmp_path, unwritten):
     assert watch.history[-1].values["rows"] <= 300
 
 
+@pytest.mark.slow
 def test_early_stopping_can_watch_what_a_survey_logs(tmp_path, unwritten):
     watch = monitor(explainers=[MultimodalPrediction(every_n_validations=1)])
     stop = EarlyStopping("mviz/prediction/fidelity", mode="max", patience=5)

@@ -136,6 +136,7 @@ STAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_all_stages_are_built_from_yaml_and_conducted(tmp_path, monkeypatch):
     said = [

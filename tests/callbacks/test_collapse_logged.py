@@ -101,6 +101,7 @@ def test_tensorboard_arranges_the_states_in_a_diagram(run):
     assert list(chart.multiline.tag) == ["^mviz/collapse/image$", "^mviz/collapse/text$"]
 
 
+@pytest.mark.slow
 def test_wandb_is_alerted(run):
     assert [(alert.title, alert.level) for alert in run.alerts] == [
         ("text: collapsed", "WARN"),
@@ -194,6 +195,7 @@ class Down:
         raise ConnectionError("the logger is down")
 
 
+@pytest.mark.slow
 def test_a_logger_that_is_down_costs_neither_the_alarm_nor_the_stop(tmp_path):
     watch = watching()
     chosen = trainer(tmp_path, Attach(watch, TensorBoardSink(Down())), watch, alarm(action="stop"), max_epochs=4)
@@ -203,6 +205,7 @@ def test_a_logger_that_is_down_costs_neither_the_alarm_nor_the_stop(tmp_path):
     assert (tmp_path / "mviz" / "version_0" / "alarm" / "text.txt").exists()
 
 
+@pytest.mark.slow
 def test_without_loggers_and_in_a_dev_run_nothing_is_written_that_should_not_be(tmp_path):
     train(tmp_path / "none", "text text", watching(), alarm())
     assert (tmp_path / "none" / "mviz" / "version_0" / "alarm" / "text.txt").exists()

@@ -148,6 +148,7 @@ def fuzzed(
 SHALLOW = ["history", "album", "validations", "explained", "probe"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize("part", spread(SHALLOW, 2))
 def test_a_training_goes_on_without_a_part(
@@ -196,6 +197,7 @@ def test_the_warning_names_each_damage_once(checkpoint: dict[str, Any], state: A
     assert loaded(whole | state if isinstance(state, dict) else state) == [TOLD.format(told)]
 
 
+@pytest.mark.slow
 def test_damages_end_the_training_where_the_user_wants_that(checkpoint: dict[str, Any]) -> None:
     watch = watching(on_error="raise")
     watch._phase = "fit"
@@ -328,6 +330,7 @@ def misread(state: Any, seeds: Sequence[int], *, drawn: bool = False) -> list[st
     return wrong
 
 
+@pytest.mark.slow
 def test_mutated_states_cost_at_most_one_warning(checkpoint: dict[str, Any]) -> None:
     assert misread(checkpoint["callbacks"][KEY], range(10)) == []
 

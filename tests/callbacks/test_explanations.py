@@ -103,6 +103,7 @@ def test_several_validations_an_epoch_are_told_apart_by_their_steps(tmp_path, si
     assert [record.caption for record in over_epochs(sink)] == [expected] * 2
 
 
+@pytest.mark.slow
 def test_two_methods_keep_to_their_own_cadence_and_keys(tmp_path, sink):
     often, seldom = (DIME(num_examples=1, every_n_validations=n, name=name) for n, name in ((1, "a"), (3, "b")))
     watch = monitor(explainers=[often, seldom])
@@ -199,6 +200,7 @@ def without_choice(path):
 same_folder = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 
 
+@pytest.mark.slow
 @same_folder
 @pytest.mark.parametrize("megabytes", few([32, 0]))
 def test_a_resumed_training_explains_the_same_examples_and_continues_their_pictures(tmp_path, sink, megabytes):
@@ -274,6 +276,7 @@ def logistic(found, label):
     return nn.functional.binary_cross_entropy_with_logits(found, label.view_as(found).float())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", few(TASKS))
 def test_every_task_is_explained_without_a_warning(tmp_path, sink, task):
     sizes, outputs, label, loss = TASKS[task]

@@ -43,6 +43,7 @@ def test_two_modalities_with_labels_log_the_documented_keys(tmp_path):
     assert logged(fit(tmp_path, monitor())) == documented(MODALITIES)
 
 
+@pytest.mark.slow
 def test_without_labels_the_score_keys_are_absent(tmp_path):
     chosen = fit(tmp_path, monitor(target=None, task="multiclass"), module=Unseen())
     assert logged(chosen) == documented(MODALITIES, scored=False, observed=False)

@@ -191,6 +191,7 @@ def below(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logger", few([CSVLogger, None]), ids=["CSV", "none"])
 def test_without_a_logger_for_pictures_the_files_hold_all(tmp_path, logger):
     watch = monitor(explainers=[DIME(num_examples=1, every_n_validations=5)])

@@ -35,6 +35,7 @@ def cases(*pending):
     return [pytest.param(name, id=name, marks=[failing] if name in pending else []) for name in CASES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", spread(cases(*DECLINED, *WRONG), 3))
 def test_a_module_is_measured_as_its_own_step_has_it_and_never_silently_wrong(name):
     found = outcome(name)

@@ -47,7 +47,7 @@ def test_a_stream_has_the_shares_of_a_plain_loader(tmp_path, plain, name):
     assert sorted(watch._run.session.positions) == list(range(64))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REPEATING)
 def test_examples_that_a_loader_repeats_count_once(tmp_path, name):
     limit = REPEATING_LIMITS.get(name)
@@ -155,7 +155,7 @@ class TwoStreams(Toy):
             self.log("val_loss", loss + extra, batch_size=len(batch["a"][0]), add_dataloader_idx=False)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "other"),
     [("min_size", 64), ("min_size", 80), ("max_size", 64), ("max_size", 80), ("max_size_cycle", 80)],
@@ -215,6 +215,7 @@ def test_a_generator_is_measured_as_far_as_it_goes(tmp_path):
     assert [row.values["score"] > 0 for row in watch.history] == [True, True]
 
 
+@pytest.mark.slow
 def test_an_endless_stream_that_is_cut_off_before_it_starts_over_has_no_repeats(tmp_path):
     watch = fitted(tmp_path, DataLoader(Endless(data()), 16), limit_val_batches=3)
     assert watch._run.session.probe.size == 48

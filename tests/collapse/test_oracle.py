@@ -182,6 +182,7 @@ def asked(inputs: Tensor, weights: np.ndarray) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ratio", "rho"), spread(WORLDS, 3))
 def test_the_metrics_find_what_the_theory_says(ratio: float, rho: float) -> None:
     told = training(ratio, rho)
@@ -192,7 +193,7 @@ def test_the_metrics_find_what_the_theory_says(ratio: float, rho: float) -> None
             assert found[name] == pytest.approx(value, rel=0.05, abs=0.02), (number, name)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize(("ratio", "rho"), [(2.0, 0.0), (2.0, 0.5)])
 def test_a_probe_of_64_examples_tells_the_same_story(ratio: float, rho: float) -> None:
     told = training(ratio, rho)

@@ -195,13 +195,14 @@ def noise_proven(count: int, majority: float, seeds: int, columns: int = 20) -> 
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("majority", [0.5, 0.8, 0.95])
 @pytest.mark.parametrize(("count", "seeds"), spread([(64, 100), (128, 40), (256, 15), (512, 6)], 2))
 def test_noise_is_hardly_ever_proof(count: int, seeds: int, majority: float) -> None:
     assert noise_proven(count, majority, seeds) <= seeds // 50
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "seeds"), [(64, 60), (256, 10)])
 @pytest.mark.parametrize("columns", [1, 2, 3000])
 def test_nor_is_noise_of_few_or_many_columns(count: int, seeds: int, columns: int) -> None:

@@ -337,6 +337,7 @@ def test_a_model_that_cannot_be_masked_is_the_users_to_mend() -> None:
         mask_image(seeded(AllButZeros))
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_is_not_blamed_on_the_masks() -> None:
     module = seeded(AllButZeros)
     module.error = torch.OutOfMemoryError("CUDA out of memory")

@@ -396,7 +396,7 @@ def test_the_masked_are_named_by_their_names(caplog: Any) -> None:
     assert caplog.text.count("left out of the shares: dog") == 1
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [-float("inf"), SMALLEST, -1e9])
 def test_all_stages_work_and_explain_no_masked_class(value: float) -> None:
     found = report(masking(value), explainers=STAGES)

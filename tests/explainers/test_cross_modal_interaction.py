@@ -571,6 +571,7 @@ def test_names_of_units_are_drawn_whatever_they_are(words: list[str]) -> None:
     assert ["with " + name in words for name in names] == [True] * 3
 
 
+@pytest.mark.slow
 def test_captions_of_long_names_stay_apart_and_can_be_told_apart(words: list[str]) -> None:
     names = [f"WMWMWMWM measurement of the WMWMWMWM {number} in WMWMWM" for number in range(3)]
     read = {**ZERO, "text": Modality("y", kind="tabular", baseline=0.0, feature_names=names)}

@@ -263,6 +263,7 @@ SECRETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [True, False], ids=["words", "pixels"])
 @pytest.mark.parametrize("kind", spread(SECRETS, 3))
 def test_nothing_of_the_inputs_is_seen_where_they_are_not_to_be_shown(kind, words):

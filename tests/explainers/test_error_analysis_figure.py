@@ -179,7 +179,7 @@ def test_rows_carry_the_inputs_of_their_example(case) -> None:
         assert near.mean() > 0.2
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_without_inputs_nothing_of_them_is_told(case) -> None:
     task, found, result = case
     open_records, written = pictured(METHOD, result, drawing(found, task))

@@ -529,6 +529,7 @@ def feature_of(result, number) -> Feature:
     return next(feature for feature in result.shown if feature.number == number)
 
 
+@pytest.mark.slow
 def test_where_nothing_stands_out_that_is_said(planted, result) -> None:
     plain = replace(result, shown=[replace(feature_of(result, 4), concepts=[])])
     assert "none stands out" in written(plain, planted, "feature_4")

@@ -118,6 +118,7 @@ def test_an_unknown_head_in_an_argument_is_refused(argument: str) -> None:
         found(**{argument: {"noun": value}})
 
 
+@pytest.mark.slow
 def test_arguments_by_head() -> None:
     plain = found()
     report = found(
@@ -136,6 +137,7 @@ def test_what_is_said_of_a_head_is_checked_at_once() -> None:
         found(score={"a": 3})
 
 
+@pytest.mark.slow
 def test_the_target_of_a_head_replaces_that_of_its_loss() -> None:
     other = batch() | {"other": (batch()["label_a"] + 1) % 3}
     plain, report = found(), found(data=other, target={"a": "other"})
@@ -149,6 +151,7 @@ def predict(model: nn.Module, data: Any) -> Any:
     return model(data["one"], data["two"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", spread(["dict", "nested", "dataclass", "tuple"], 2))
 @pytest.mark.parametrize("given", [True, False])
 def test_heads_of_what_a_function_or_forward_returns(form: str, given: bool) -> None:

@@ -80,6 +80,7 @@ def test_a_value_is_called_by_its_head_and_rounding_is_nothing(written) -> None:
     assert any("(±" in line for line in written["kind"]["dime/example"])  # that of a true interaction is shown
 
 
+@pytest.mark.slow
 def test_the_note_says_that_a_head_does_not_depend_on_a_modality(written) -> None:
     assert "image by occlusion: head size does not depend on image." in written["size"]["importance/example"][-1]
     assert not any("does not depend" in line for line in written["kind"]["importance/example"])

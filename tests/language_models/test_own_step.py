@@ -287,6 +287,7 @@ def test_a_step_that_does_by_parts_what_the_model_does_agrees(step: Any) -> None
     assert settled(step).given is None
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_embeddings_that_the_step_makes_in_its_own_way_are_made_in_a_replay() -> None:
     probe, language = probe_for(LLAVA), settled(of_other_embeddings)

@@ -63,6 +63,7 @@ def test_items_that_see_the_text_are_evaluated_plainly(kind: Callable[..., Any])
     assert evaluator.reuse
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("always")
 def test_packed_rows_that_are_wrong_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     evaluator, probe = score_of(FAMILIES["LLaVA"], first_tokens)

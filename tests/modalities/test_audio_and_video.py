@@ -363,6 +363,7 @@ def test_an_example_is_heard_once_whatever_explains_it_and_however_often() -> No
     assert len(sink.images) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_offline")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:wandb.*")
 @pytest.mark.parametrize("show_inputs", [True, False])

@@ -60,7 +60,7 @@ def named(name, values, prefix=""):
     }
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names(BOTH, FAST))
 def test_shares_are_those_of_a_loop_over_all_positions(name, of_kind):
     found, kind = of_kind(name), BOTH[name]
@@ -70,7 +70,7 @@ def test_shares_are_those_of_a_loop_over_all_positions(name, of_kind):
     assert {key: found.values[key] for key in right} == pytest.approx(right, rel=0, abs=kind.exact)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names(BOTH, FAST, lambda kind: kind.score))
 def test_the_score_is_that_of_all_labelled_positions(name, of_kind):
     found, kind = of_kind(name), BOTH[name]

@@ -187,6 +187,7 @@ def test_a_damaged_modality_costs_only_itself(copied, modality):
     assert load(copied).examples[line["id"]].modalities
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=150, suppress_health_check=ON_A_BUSY_MACHINE, deadline=None)
 def test_a_line_with_any_field_changed_loads(copied, data):

@@ -103,6 +103,7 @@ def test_logits_that_differ_by_a_shift_over_the_classes_are_the_same():
     explain(model(), [batch()], predict=shifted, step=cross_entropy, task="multiclass", **SETTINGS)
 
 
+@pytest.mark.slow
 def test_the_target_chooses_the_head():
     def step(module: Any, data: Any) -> Tensor:
         scores = module(*data[:2])

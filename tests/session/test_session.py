@@ -199,7 +199,7 @@ def test_another_score_can_be_asked_for() -> None:
     assert len(outputs) == COUNT
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 def test_every_family_of_models_can_be_measured(family: Callable[..., ModelCase]) -> None:
     case = family(26)

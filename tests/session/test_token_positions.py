@@ -106,6 +106,7 @@ def test_dime_explains_a_token_and_names_it():
     assert all("position 1:" in picture.caption for picture in found.pictures() if "dime/example" in picture.key)
 
 
+@pytest.mark.slow
 def test_the_ranking_reads_other_texts_at_the_same_relative_place():
     batch, noting = texts(), NotingRanking()
     found = tagged(batch, flattened, noting, region=(1,)).results["ranking"]
