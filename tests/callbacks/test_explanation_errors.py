@@ -38,8 +38,8 @@ def expected(watch, drop=()):
     """All keys that a training of two explained validations writes."""
     pictures = [f"dime/example_{found.position}" for found in watch.explanation_history.entries[0].explanations]
     run = [*pictures, "dime/examples", "shares"]
-    end = ["summary", *(f"{key}_over_epochs" for key in pictures)]
-    return sorted(key for key in [*run, *run, *end] if key not in drop)
+    once = ["dime/how_to_read", "how_to_read", "summary", *(f"{key}_over_epochs" for key in pictures)]
+    return sorted(key for key in [*run, *run, *once] if key not in drop)
 
 
 @pytest.mark.parametrize(
