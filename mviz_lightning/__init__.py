@@ -16,3 +16,5 @@ __all__ = [
     "UnimodalCollapse",
     "explain",
 ]
+
+__version__ = "0.1.0"

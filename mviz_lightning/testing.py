@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mviz_lightning.errors.deprecations import renamed_attributes
-from mviz_lightning.sinks.records import KINDS, Dashboard, Picture, Record, RunRecord
+from mviz_lightning.sinks.base import KINDS
+from mviz_lightning.sinks.records import Dashboard, Picture, Record, RunRecord
 
 
 class Additive(nn.Module):

@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy loads; and for pro
 
 import pytest
 import torch
+from helpers.few import slow_down, too_many
 from hypothesis import settings
 
 torch.set_num_threads(1)
@@ -45,6 +46,15 @@ def logged_warnings() -> Iterator[list[str]]:
 def pytest_runtest_call() -> None:
     """Seed the test itself, whether or not fixtures were made for another test."""
     torch.manual_seed(SEED)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest reads the marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the most cases of long tests to the slow run, and of them those above ``SLOW_CASES`` for each test."""
+    slow_down(items)
+    if limit := int(os.environ.get("SLOW_CASES", "0")):
+        config.hook.pytest_deselected(items=(left_out := set(too_many(items, limit))))
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

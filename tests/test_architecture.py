@@ -35,13 +35,17 @@ FIGURES = (
 """Files of a method that draw; nothing numerical imports them or plotting when it is imported."""
 
 DOOR = "callbacks/lightning_packages.py"
-"""The one file that imports Lightning, whichever of its two packages is there."""
+"""The one file that imports Lightning, whichever of its two packages is there; beside a logger that is one of its."""
 
 LIBRARIES = {
     "wandb": ("sinks/",),
     "tensorboard": ("sinks/",),
-    "lightning": (DOOR, "cli/lightning_cli.py"),
-    "pytorch_lightning": (DOOR,),
+    "comet_ml": ("sinks/",),
+    "mlflow": ("sinks/",),
+    "swanlab": ("sinks/",),
+    "trackio": ("sinks/", "loggers/"),
+    "lightning": (DOOR, "cli/lightning_cli.py", "loggers/"),
+    "pytorch_lightning": (DOOR, "loggers/"),
     "lightning_utilities": (DOOR,),
     "lightning_fabric": (),
     "matplotlib": ("plotting/", "modalities/", *(f"explainers/*/{name}" for name in FIGURES)),
@@ -56,6 +60,7 @@ FOREIGN = {
     "engine/processes.py": "tells the monitor's own metrics which processes gather",
     "explainers/contribution_shares/explainer.py": "tells its copy of the user's metric whether to gather",
     "observation/own_score.py": "tells its copy of the user's metric not to gather",
+    "sinks/mlflow.py": "renames the monitor's scalars on their way through a logger, and gives its own method back",
     "callbacks/trainer_facts.py": "shows a replayed step a validation, and puts the trainer's stage back",
     "batch/adapters/objects.py": "fills a copy of an object of the user's, which may be frozen",
     "batch/tree.py": "fills a copy of a frozen dataclass of the user's",
@@ -266,10 +271,12 @@ def test_the_root_holds_folders_and_few_modules() -> None:
     assert {path.name for path in FOLDER.glob("*.py")} <= {"__init__.py", "__main__.py", "testing.py"}
 
 
+@pytest.mark.slow
 def test_a_room_imports_what_its_first_line_names() -> None:
     assert forbidden_imports(sources(), rooms(sources())) == []
 
 
+@pytest.mark.slow
 def test_a_room_names_no_more_than_it_imports() -> None:
     known = rooms(sources())
     used = {room: set[str]() for room in known}
@@ -278,6 +285,7 @@ def test_a_room_names_no_more_than_it_imports() -> None:
     assert {room: named - used[room] for room, named in known.items() if named - used[room]} == {}
 
 
+@pytest.mark.slow
 def test_only_their_own_places_know_lightning_loggers_and_plotting() -> None:
     assert strangers(sources()) == []
 
@@ -300,10 +308,12 @@ def test_files_are_short() -> None:
     assert long_files(sources()) == []
 
 
+@pytest.mark.slow
 def test_functions_are_short() -> None:
     assert long_functions(sources()) == []
 
 
+@pytest.mark.slow
 def test_no_union_is_registered() -> None:
     assert registered_unions(sources()) == []
 

@@ -182,6 +182,7 @@ def from_yaml(folder, config: dict[str, Any]) -> tuple[Any, ArgumentParser]:
     return found.config, cli
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("old", "new"),

@@ -6,6 +6,7 @@ Blocks with ``>>>`` are doctests, which pytest collects itself; the other Python
 import itertools
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,9 @@ HEADINGS = [
 ]
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NEEDING = re.compile(r"<!-- needs (\w+) -->\n```python\n.*?^```$", re.MULTILINE | re.DOTALL)
+"""A block that runs only where a package is installed, and the package."""
+
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SCRIPT = re.compile(r"(?:tests|examples)/[\w/]+\.py|\btest_\w+\.py")
 CODE = re.compile(r"`([^`]+)`")
@@ -68,8 +72,9 @@ def prose(page: Path) -> str:
 
 
 def python_blocks(page: Path) -> list[str]:
-    """Return the Python blocks that are no doctests."""
-    found = [code for language, code in FENCED.findall(page.read_text("utf-8")) if language == "python"]
+    """Return the Python blocks that are no doctests, without those that need a package that is not installed."""
+    text = NEEDING.sub(lambda block: block[0] if find_spec(block[1]) else "", page.read_text("utf-8"))
+    found = [code for language, code in FENCED.findall(text) if language == "python"]
     return [code for code in found if ">>>" not in code]
 
 
@@ -156,6 +161,7 @@ def taken_for_granted() -> dict[str, Any]:
 # -- Code --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @each([page for page in PAGES if python_blocks(page)])
 @pytest.mark.filterwarnings("ignore:The dirpath has changed")  # Lightning's, when a training is resumed
 def test_the_python_blocks_of_a_page_run_one_after_another(page, tmp_path, monkeypatch):
@@ -419,6 +425,7 @@ def test_the_table_of_scalars_is_what_a_classifier_logs(classified):
     assert logged(classified[0]) == documented("regression", PAIRS, ANSWERS)
 
 
+@pytest.mark.slow
 def test_the_table_of_scalars_is_what_a_regression_logs(tmp_path):
     unused = [type(explainer).__name__ for explainer in TASKLESS]
     assert logged(trained(tmp_path, values=True)) == documented("classification", "subgroups", PAIRS, ANSWERS, *unused)
@@ -429,7 +436,7 @@ def test_the_table_of_files_is_what_lies_in_the_folder(classified):
     written = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     (table,) = [table for table in tables(prose(KEYS)) if table[0] == ["key", "file", "what"]]
     files = {file for row in table[1:] for file in CODE.findall(row[1])}
-    patterns = {file: re.compile(re.sub(r"<\w>", r"[\\w+]+", re.escape(file).replace("\\<", "<"))) for file in files}
+    patterns = {file: re.compile(re.sub(r"<\w+>", r"[\\w+]+", re.escape(file).replace("\\<", "<"))) for file in files}
     unknown = [path for path in written if not any(pattern.fullmatch(path) for pattern in patterns.values())]
     assert unknown == []
     missing = {file for file, pattern in patterns.items() if not any(map(pattern.fullmatch, written))}

@@ -156,6 +156,7 @@ def test_a_metric_names_the_function_that_has_its_formula(metric: str) -> None:
     assert f"mviz_lightning.metrics.{metric}`" in getattr(functional, METRICS[metric]).__doc__
 
 
+@pytest.mark.slow
 def test_no_name_means_two_things() -> None:
     files = {str(path.relative_to(FOLDER)): path.read_text() for path in sorted(FOLDER.rglob("*.py"))}
     assert {name: paths for name, paths in repeated(files).items() if name not in SAME_NAME} == {}

@@ -29,6 +29,14 @@ def test_ci_runs_the_oldest_versions_too():
     assert re.search(r"^tests/run_with\.sh \S+ oldest\b", (ROOT / ".ci/run").read_text("utf-8"), re.MULTILINE)
 
 
+def test_ci_and_the_workflow_read_the_loggers_back_that_are_no_dependency():
+    ran = [line for line in (ROOT / ".ci/run").read_text("utf-8").splitlines() if "with_loggers.sh" in line]
+    assert ran == ["tests/with_loggers.sh python"]
+    steps = [step.get("run", "") for step in WORKFLOW["jobs"]["tests"]["steps"]]
+    assert "tests/with_loggers.sh python" in steps
+    assert '".[loggers]"' in (ROOT / "tests/with_loggers.sh").read_text("utf-8")
+
+
 def test_the_oldest_versions_are_the_floors_of_the_dependencies():
     command = [sys.executable, str(ROOT / "tests/floors.py")]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()

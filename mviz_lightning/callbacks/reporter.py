@@ -20,10 +20,10 @@ from mviz_lightning.session.remarks import PREFIX
 from mviz_lightning.session.run_archive import RunArchive
 from mviz_lightning.session.session import Session
 from mviz_lightning.sinks import Sink
-from mviz_lightning.sinks.base import fenced
+from mviz_lightning.sinks.base import KINDS, fenced
+from mviz_lightning.sinks.picture_notes import PictureNotes
 from mviz_lightning.sinks.portable_names import portable_key
 from mviz_lightning.sinks.records import (
-    KINDS,
     Alert,
     Dashboard,
     FileRecord,
@@ -71,6 +71,7 @@ class Reporter:
     _untold: bool = False
     _opened: set[int] = field(default_factory=set)
     _heard: set[str] = field(default_factory=set)
+    _notes: PictureNotes = field(default_factory=PictureNotes)
 
     def write(self, row: RunRecord) -> None:
         """Keep and write a run with values, or with a note why it has none."""
@@ -191,7 +192,8 @@ class Reporter:
         return drawn, failures
 
     def _put(self, records: Sequence[Record], step: int, *, with_trainer_row: bool) -> list[Exception]:
-        """Write records under the monitor's prefix; return the errors."""
+        """Write records under the monitor's prefix, and how to read new kinds of pictures; return the errors."""
+        records = [*records, *self._notes.of(records)]
         named = [replace(record, key=portable_key(f"{self.dashboard.name}/{record.key}")) for record in records]
         return self._for_each_sink(lambda sink: self._write(sink, named, step, with_trainer_row=with_trainer_row))
 
@@ -204,7 +206,7 @@ class Reporter:
     def _tell_untaken(self, sink: Sink, kinds: Iterable[str]) -> None:
         for kind in sorted(kinds):
             logger = type(sink).__name__.removesuffix("Sink")
-            line = f"{PREFIX}{logger} does not accept {kind}; they are in the folder of the run."
+            line = f"{PREFIX}{logger} does not accept {kind}s; they are in the folder of the run."
             if line not in self.told:
                 self.told.add(line)
                 rank_zero_info(line)

@@ -12,7 +12,7 @@ from mviz_lightning.callbacks import MultimodalMonitor
 from mviz_lightning.callbacks.revisiting import go_back
 from mviz_lightning.cli.checkpoints import Checkpoint, read_checkpoints
 from mviz_lightning.cli.configuration import PASTED, Configuration
-from mviz_lightning.cli.lightning_cli import Unwritten, built, is_misconfigured
+from mviz_lightning.cli.lightning_cli import Unwritten, built, is_of_arguments
 from mviz_lightning.cli.spoken import say
 from mviz_lightning.errors import ConfigurationError
 
@@ -114,7 +114,7 @@ class ExplainedRun:
                 "its own training, or set what differs: --model.hidden 64 for example"
             ) from error
         except Exception as error:
-            if not is_misconfigured(error):
+            if not is_of_arguments(error):
                 raise
             raise ConfigurationError(f"the trainer cannot {self.stage} the model: {error}{self._advice}") from error
 

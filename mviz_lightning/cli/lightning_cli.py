@@ -189,14 +189,14 @@ def _failures_told(configuration: Configuration) -> Iterator[None]:
     except ConfigurationError:
         raise
     except (Exception, SystemExit) as error:
-        if not isinstance(error, ValueError | SystemExit) and not is_misconfigured(error):
+        if not isinstance(error, ValueError | SystemExit) and not is_of_arguments(error):
             raise
         files, said = " ".join(configuration.files), str(error)
         blamed = "" if "unrecognized" in said else f"--config {files}: "
         raise ConfigurationError(f"{blamed}{said}{_advice(said)}") from error
 
 
-def is_misconfigured(error: BaseException) -> bool:
+def is_of_arguments(error: BaseException) -> bool:
     """Tell whether an error is one of Lightning or of its parser, about arguments."""
     return type(error).__name__ in {"ArgumentError", "MisconfigurationException"}
 

@@ -37,14 +37,14 @@ class CollapseWarning(MonitorWarning):
     """The model does not use a modality that carries information about the label."""
 
 
-PACKAGE = str(Path(__file__).parents[1])
+PACKAGE = Path(__file__).parents[1]
 """Folder of the package."""
 
 
 def raised_here(error: BaseException) -> bool:
-    """Tell whether a line of this package raised an error, and not the model, the user's code or a library."""
-    frames = [frame.f_code.co_filename for frame, _ in walk_tb(error.__traceback__)]
-    return bool(frames) and frames[-1].startswith(PACKAGE)
+    """Tell whether the last Python line of an error is one of this package, not of the user's code or a library."""
+    files = [frame.f_code.co_filename for frame, _ in walk_tb(error.__traceback__)]
+    return bool(files) and Path(files[-1]).is_relative_to(PACKAGE)
 
 
 def warn_user(message: str, category: type[Warning] = MonitorWarning) -> None:

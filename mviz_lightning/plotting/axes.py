@@ -1,6 +1,7 @@
 """Diagrams on matplotlib axes, as the ``plot`` methods of torchmetrics return them."""
 
 import math
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -22,6 +23,10 @@ MOST_ROWS = 24
 
 NAMED = 24
 """Largest number of rows or columns of a matrix whose names are written."""
+
+
+PIXELS_OF_LETTER, LINE_HEIGHT = 7, 0.15
+"""Pixels of a letter and inches of a line of the note below a picture."""
 
 
 def axes_of(ax: "GivenAxes", width: float = 6.4, height: float = 3.6) -> "FigureAndAxes":
@@ -53,11 +58,15 @@ def plot_diagram(diagram: Diagram, ax: "GivenAxes" = None) -> "FigureAndAxes":
 
 
 def plot_picture(picture: "Picture", ax: "GivenAxes" = None) -> "FigureAndAxes":
-    """Show a picture in axes, pixel by pixel."""
+    """Show a picture in axes, pixel by pixel, and below it the note that says how to read it."""
     height, width, _ = picture.pixels.shape
-    figure, axes = axes_of(ax, width / 100, height / 100)
+    lines = wrap(picture.note, width // PIXELS_OF_LETTER) if ax is None else []
+    figure, axes = axes_of(ax, width / 100, height / 100 + LINE_HEIGHT * len(lines))
     axes.imshow(picture.pixels, interpolation="none" if ax is None else "antialiased")
     axes.set_axis_off()
+    if lines:
+        place: dict[str, Any] = {"transform": axes.transAxes, "va": "top", "parse_math": False}
+        axes.text(0, -0.01, "\n".join(map(legible, lines)), fontsize=8, color="#555555", **place)
     return figure, axes
 
 

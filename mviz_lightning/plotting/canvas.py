@@ -1,12 +1,13 @@
 """Figures of panels at fixed places, which makes them quick to draw: no layout is computed."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mviz_lightning.plotting.text_fitting import legible
+from mviz_lightning.plotting.text_fitting import FONT_SIZE, legible
 from mviz_lightning.sinks.records import Pixels
 
 if TYPE_CHECKING:
@@ -14,12 +15,25 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-DPI = 100
-"""Pixels per inch of every figure."""
-WIDTH = 6.4
-"""Width of a figure in inches (640 pixels): about twice a small panel of a dashboard, so still readable there."""
+PIXELS = 640
+"""Width of a picture in pixels."""
 
-COLOUR_BAR_WIDTH = 9
+SHOWN_WIDTH = 340
+"""Width in pixels at which TensorBoard shows a picture, until one clicks on it."""
+
+LEGIBLE = 8.0
+"""Smallest font size in pixels at that width: letters of fewer pixels run together."""
+
+DPI = math.ceil(72 * LEGIBLE * PIXELS / (SHOWN_WIDTH * FONT_SIZE))
+"""Pixels per inch of every figure, so that the smallest font size is legible at the width that TensorBoard shows."""
+
+WIDTH = PIXELS / DPI
+"""Width of a figure in inches."""
+
+TITLE_LETTERS = 49
+"""Largest number of letters of a line of a title across a picture: bold, 10 points."""
+
+COLOUR_BAR_WIDTH = 11
 """Width of a colour bar in pixels."""
 
 MIN_HEIGHT_FOR_ZERO = 0.4

@@ -12,8 +12,8 @@ from mviz_lightning.functional.uc_and_mi import INTERVAL
 from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import PredictionRecord
 
-LETTERS = 84
-"""Of a line across a picture."""
+LETTERS = 70
+"""Largest number of letters of a line across a picture, at 8 points."""
 
 SHORTEST = 6
 """Fewest letters to which the name of an output is cut; where there are fewer, it is left out."""

@@ -13,7 +13,7 @@ FONT_FAMILY = "DejaVu Sans Mono"
 """A monospaced font that comes with matplotlib."""
 
 FONT_SIZE = 8.0
-"""Font size in points: smaller text cannot be read where a dashboard shrinks the picture."""
+"""Smallest font size of a picture in points; see ``LEGIBLE`` of :mod:`mviz_lightning.plotting.canvas`."""
 
 LINE_HEIGHT = 1.35
 """Height of a line, as a multiple of the font size."""

@@ -29,6 +29,12 @@ def verdict(r2: float) -> tuple[str, str]:
     return (words, "#222222") if r2 >= TRUSTED else (f"{words}: not to be trusted", "#b03000")
 
 
+def short_verdict(r2: float) -> tuple[str, str]:
+    """Return :func:`verdict` in as many letters as stand below a small map."""
+    words, colour = verdict(r2)
+    return words.replace("not to be trusted", "untrusted"), colour
+
+
 def shown(weights: Any, r2: float) -> npt.NDArray[Any]:
     """Return ``(U,)`` weights as they are drawn."""
     faded: npt.NDArray[Any] = weights.numpy() * strength(r2)

@@ -77,8 +77,19 @@ def _number(name: str, value: int | None) -> int | None:
     return number
 
 
+def _as_object(given: Any) -> Any:
+    """Return the object of which Hydra made a configuration: it does so with every dataclass within a list."""
+    kind = getattr(getattr(given, "_metadata", None), "object_type", None)
+    if not (isinstance(kind, type) and issubclass(kind, Explainer)):
+        return given
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_object(given)
+
+
 def _explainers(given: Any) -> tuple[Explainer, ...]:
-    for explainer in (found := listed("explainers", given)):
+    found = tuple(map(_as_object, listed("explainers", given)))
+    for explainer in found:
         if not isinstance(explainer, Explainer):
             raise ConfigurationError(
                 f"explainers: {in_short(explainer)} is not a method; give objects of mviz_lightning.explainers, "

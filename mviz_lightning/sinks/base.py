@@ -4,6 +4,7 @@ import re
 import wave
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from html import escape
 from io import BytesIO
 from typing import Any, Protocol, TypeGuard
 
@@ -82,7 +83,7 @@ class Refusals:
             raise SinkError(f"{keys} not written: {describe_error(first)}") from first
 
 
-METHODS: Mapping[type, str] = {
+KINDS: Mapping[type, str] = {
     Picture: "picture",
     Table: "table",
     MarkdownText: "text",
@@ -90,7 +91,7 @@ METHODS: Mapping[type, str] = {
     Sound: "sound",
     FileRecord: "file",
 }
-"""Kind of record -> name of the method of a :class:`LoggerSink` that writes it."""
+"""Kind of record -> its name in messages, and the method of a :class:`LoggerSink` that writes it."""
 
 
 class LoggerSink:
@@ -114,7 +115,7 @@ class LoggerSink:
     @property
     def takes(self) -> tuple[type, ...]:
         """The kinds of records that have a method."""
-        return tuple(kind for kind, name in METHODS.items() if hasattr(self, name))
+        return tuple(kind for kind, name in KINDS.items() if hasattr(self, name))
 
     def open(self, dashboard: Dashboard) -> None:
         """Do nothing; a subclass may arrange the scalars in charts."""
@@ -127,11 +128,15 @@ class LoggerSink:
         """
         refused = Refusals()
         for record in records:
-            put = getattr(self, METHODS[type(record)], None)
+            put = getattr(self, KINDS[type(record)], None)
             with refused.of(record.key):
                 if put is not None:
-                    put(logged_key(self.logger, record.key), record, step)
+                    put(self.key(record.key), record, step)
         refused.raise_first()
+
+    def key(self, key: str) -> str:
+        """Return a key as the logger writes it: with the logger's own prefix."""
+        return logged_key(self.logger, key)
 
     def row(self, row: RunRecord) -> None:
         """Do nothing: the trainer logs the scalars."""
@@ -163,7 +168,16 @@ class EndedAlarms:
 def logged_key(logger: Any, key: str) -> str:
     """Return a key with the logger's own prefix, as in ``TensorBoardLogger(prefix="run")``: ``"run-mviz/shares"``."""
     prefix = getattr(logger, "_prefix", "")
-    return f"{prefix}{logger.LOGGER_JOIN_CHAR}{key}" if prefix else key
+    return f"{prefix}{getattr(logger, 'LOGGER_JOIN_CHAR', '_')}{key}" if prefix else key
+
+
+ESCAPED_MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|"} | {"\n": " ", "\r": " "})
+"""Characters that Markdown would read as markup in a cell, with a backslash before each."""
+
+
+def markdown_escaped(text: str) -> str:
+    """Return a text as one line of Markdown that shows it as it is, without markup and tags."""
+    return escape(text, quote=False).translate(ESCAPED_MARKUP)
 
 
 def fenced(text: str) -> str:

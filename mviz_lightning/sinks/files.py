@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from io import SEEK_END, StringIO
 from pathlib import Path
 
-from mviz_lightning.sinks.base import Refusals, wav, without_pictures
+from mviz_lightning.sinks.base import KINDS, Refusals, wav, without_pictures
 from mviz_lightning.sinks.portable_names import portable_name, told_apart
 from mviz_lightning.sinks.records import (
-    KINDS,
     Alert,
     Dashboard,
     FileRecord,

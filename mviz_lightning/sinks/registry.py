@@ -6,16 +6,24 @@ from typing import Any, TypeAlias
 
 from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.sinks.base import LoggerSink, Sink
+from mviz_lightning.sinks.comet import CometSink
 from mviz_lightning.sinks.files import FileSink
+from mviz_lightning.sinks.mlflow import MLflowSink
 from mviz_lightning.sinks.records import Dashboard
+from mviz_lightning.sinks.swanlab import SwanLabSink
 from mviz_lightning.sinks.tensorboard import TensorBoardSink
+from mviz_lightning.sinks.trackio import TrackioSink
 from mviz_lightning.sinks.wandb import WandbSink
 
 SinkFactory: TypeAlias = Callable[[Any], Sink]
 """A function from a logger to its sink; the class of the sink is one."""
 
 SINK_TYPES: dict[str, SinkFactory] = {
+    "CometLogger": CometSink,
+    "MLFlowLogger": MLflowSink,
+    "SwanLabLogger": SwanLabSink,
     "TensorBoardLogger": TensorBoardSink,
+    "TrackioLogger": TrackioSink,
     "WandbLogger": WandbSink,
 }
 """Built-in sinks by the name of the logger's class."""

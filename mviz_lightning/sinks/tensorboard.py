@@ -3,12 +3,11 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from html import escape
 from numbers import Integral
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mviz_lightning.sinks.base import EndedAlarms, Refusals, fenced, logged_key, without_pictures
+from mviz_lightning.sinks.base import EndedAlarms, Refusals, fenced, logged_key, markdown_escaped, without_pictures
 from mviz_lightning.sinks.records import (
     Alert,
     Chart,
@@ -24,9 +23,6 @@ from mviz_lightning.sinks.records import (
 
 DASHBOARDS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
 """Written charts by logger: TensorBoard uses the latest layout only, so a new one repeats the earlier charts."""
-
-ESCAPED_MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|"} | {"\n": " ", "\r": " "})
-"""Characters that Markdown would read as markup in a cell, with a backslash before each."""
 
 
 class TensorBoardSink:
@@ -116,5 +112,5 @@ def markdown_table(table: Table) -> str:
 
 def _cell(cell: str | float) -> str:
     if isinstance(cell, str):
-        return escape(cell, quote=False).translate(ESCAPED_MARKUP)
+        return markdown_escaped(cell)
     return str(cell) if isinstance(cell, Integral) else f"{round(cell, 3) + 0.0:.3f}"  # never -0.000

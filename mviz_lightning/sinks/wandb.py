@@ -3,14 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from glob import escape as escape_pattern
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mviz_lightning.sinks.base import EndedAlarms, Refusals, is_picture, logged_key, wav
+from mviz_lightning.sinks.base import KINDS, EndedAlarms, Refusals, is_picture, logged_key, wav
 from mviz_lightning.sinks.records import (
-    KINDS,
     Alert,
     Dashboard,
     FileRecord,
@@ -33,6 +33,10 @@ ALERT_INTERVAL = 0.001
 """Seconds during which W&B drops further alerts of the same title; W&B reads 0 as one minute."""
 
 
+STEP_COLUMN = "step"
+"""First column of a table that grows: the step at which a row was written."""
+
+
 class WandbSink:
     """Writes to a ``WandbLogger`` of ``lightning`` or ``pytorch_lightning``.
 
@@ -43,7 +47,7 @@ class WandbSink:
     takes = tuple(KINDS)
 
     def __init__(self, logger: Any) -> None:
-        self._logger, self._ended = logger, EndedAlarms()
+        self._logger, self._ended, self._tables = logger, EndedAlarms(), _GrowingTables()
 
     def open(self, dashboard: Dashboard) -> None:
         """Use Lightning's x-axis for the monitor's curves, also in a run that is older than the logger."""
@@ -58,7 +62,9 @@ class WandbSink:
             SinkError: Some records could not be written; the others are written.
         """
         with TemporaryDirectory() as folder:  # W&B copies the files while it logs
-            self._write(records, step, _Media(Path(folder), records), with_trainer_row=with_trainer_row)
+            self._write(
+                records, step, _Media(Path(folder), records, self._tables, step), with_trainer_row=with_trainer_row
+            )
 
     def _write(self, records: Sequence[Record], step: int, media: "_Media", *, with_trainer_row: bool) -> None:
         refused, row = Refusals(), dict[str, Any]()
@@ -79,14 +85,59 @@ class WandbSink:
 
     def _keep(self, file: FileRecord) -> None:
         """Write a file to the files of the run, where it replaces an earlier one of its name."""
-        # W&B keeps the name of the file below the folder that it is told.
-        self._logger.experiment.save(str(file.path), base_path=str(file.path.parent.parent), policy="now")
+        path = file.path.absolute()
+        base = path.parents[file.key.count("/")]  # W&B keeps the part of the path below it as the name
+        self._logger.experiment.save(escape_pattern(str(path)), base_path=str(base), policy="now")
 
     def row(self, row: RunRecord) -> None:
         """Do nothing: the trainer logs the scalars."""
 
     def close(self) -> None:
         """Do nothing: whoever began the run ends it."""
+
+
+class _GrowingTables:
+    """W&B's incremental tables, one for each key: a call of ``log`` writes the new rows alone.
+
+    A key whose columns change, and all keys of a W&B without incremental tables, get a new table for each step.
+
+    Attributes:
+        of_key: Key -> its table; None where its columns changed.
+    """
+
+    def __init__(self) -> None:
+        self.of_key: dict[str, Any] = {}
+
+    def table(self, key: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> Any:
+        """Return the table of a key with the rows of a step; the first column is the step."""
+        import wandb
+
+        named = [STEP_COLUMN, *columns]
+        table = self.of_key[key] if key in self.of_key else _incremental_table(named)
+        if table is not None and table.columns != named:
+            table = None
+        self.of_key[key] = table
+        if table is None:
+            return wandb.Table(columns=[*columns], data=[[*row] for row in rows])
+        written = len(table.data)
+        table.data[:] = [[]] * written  # W&B counts the rows that are written already, and reads them no more
+        try:
+            for row in rows:
+                table.add_data(step, *row)
+        except Exception:
+            del table.data[written:]
+            raise
+        return table
+
+
+def _incremental_table(columns: Sequence[str]) -> Any:
+    """Return an empty incremental table; None where this W&B has none (before 0.20)."""
+    import wandb
+
+    try:
+        return wandb.Table(columns=[*columns], log_mode="INCREMENTAL")
+    except (TypeError, AssertionError):
+        return None
 
 
 class _Media:
@@ -98,10 +149,12 @@ class _Media:
     Args:
         folder: Folder of the files until they are logged.
         records: All records of the row; they often include the pictures of its tables, which are then encoded once.
+        tables: The tables that grow.
+        step: Step of the row.
     """
 
-    def __init__(self, folder: Path, records: Sequence[Record]) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, records: Sequence[Record], tables: _GrowingTables, step: int) -> None:
+        self._folder, self._tables, self._step = folder, tables, step
         self._images = {id(record.pixels): record for record in records if isinstance(record, Picture)}
 
     def of(self, record: Picture | Table | MarkdownText | Alert | Sound) -> Any:
@@ -109,10 +162,10 @@ class _Media:
         import wandb
 
         if isinstance(record, Picture):
-            return wandb.Image(self._file("png", record.png), caption=record.caption or None)
+            return wandb.Image(self._file("png", record.png), caption=record.description or None)
         if isinstance(record, Table):
             cells = [[self._cell(cell) for cell in row] for row in record.rows]
-            return wandb.Table(columns=list(record.columns), data=cells)
+            return self._tables.table(record.key, list(record.columns), cells, self._step)
         if isinstance(record, Sound):
             return wandb.Audio(self._file("wav", wav(record)))
         # In ASCII: the page that W&B makes of it declares no encoding.

@@ -88,6 +88,7 @@ def inclusions(samples: Sequence[Sequence[int]]) -> np.ndarray:
     return np.bincount([position for sample in samples for position in sample], minlength=COUNT)
 
 
+@pytest.mark.slow
 def test_every_example_has_the_same_chance() -> None:
     samples = [filled(range(COUNT), (10, 20, 30), seed=seed).positions() for seed in range(400)]
     assert deviation(inclusions(samples), 400, 10 / COUNT) < chi2.ppf(0.999, COUNT - 1)
@@ -100,6 +101,7 @@ def test_the_bound_on_chances_would_notice_a_biased_sample() -> None:
     assert deviation(inclusions(samples), 400, 10 / COUNT) > chi2.ppf(0.999, COUNT - 1)
 
 
+@pytest.mark.slow
 def test_pairs_of_examples_are_drawn_independently() -> None:
     samples = [set(filled(range(COUNT), seed=seed).positions()) for seed in range(400)]
     neighbours = sum((k in sample) and (k + 1 in sample) for sample in samples for k in range(COUNT - 1))

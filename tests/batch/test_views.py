@@ -54,6 +54,7 @@ def values(order: str, image: Any, size: int = 16) -> dict[str, float]:
     return explain(Crops(), batches(order, size), step=step, **settings).values
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [16, 40])
 @pytest.mark.parametrize("order", ["following", "blocks"])
 def test_rows_of_an_example_travel_together(order, size):

@@ -14,6 +14,7 @@ def shares(values):
     return {key: value for key, value in values.items() if key.startswith(SHARES)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", spread(KINDS, 3))
 def test_shares_score_and_weights_of_dime_are_those_of_plain_batches(name):
     plain, found = twin(KINDS[name].twin), of_kind(name)
@@ -27,6 +28,7 @@ def test_shares_score_and_weights_of_dime_are_those_of_plain_batches(name):
             torch.testing.assert_close(found.weights[key], weights, rtol=0, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TWINS)
 def test_both_modalities_of_the_plain_batches_matter(name):
     values = twin(name).values

@@ -4,6 +4,7 @@
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 folder, package, blocked = Path(sys.argv[1]), sys.argv[2], set(filter(None, sys.argv[3].split(",")))
@@ -43,7 +44,7 @@ if package == "none":
             print(error)
     sys.exit()
 
-lightning, cli = import_module(package), import_module(f"{package}.cli")
+lightning = import_module(package)
 
 
 class Net(lightning.LightningModule):
@@ -91,18 +92,20 @@ fitted(lightning.Trainer(callbacks=[MultimodalMonitor(**arguments), UnimodalColl
 print("pages", len(list(folder.rglob("report.html"))))
 
 
-class Command(cli.LightningCLI):
-    """A command line that has the alarm as an argument of its own."""
+if find_spec("jsonargparse"):  # an extra of Lightning
+    cli = import_module(f"{package}.cli")
 
-    def add_arguments_to_parser(self, parser):
-        parser.add_lightning_class_args(UnimodalCollapse, "alarm")
+    class Command(cli.LightningCLI):
+        """A command line that has the alarm as an argument of its own."""
 
+        def add_arguments_to_parser(self, parser):
+            parser.add_lightning_class_args(UnimodalCollapse, "alarm")
 
-monitor = {"class_path": "mviz_lightning.MultimodalMonitor", "init_args": arguments}
-for callbacks in (monitor, [monitor]):
-    given = {"trainer": {**settings, "logger": False, "default_root_dir": str(folder), "callbacks": callbacks}}
-    made = Command(Net, args=given | {"alarm": {"patience": 3}}, run=False, save_config_callback=None)
-    fitted(made.trainer, made.model)
-    assert {"MultimodalMonitor", "UnimodalCollapse"} <= {type(one).__name__ for one in made.trainer.callbacks}
-print("commands", 2)
-print("imported", *(name for name in ("lightning", "pytorch_lightning", "wandb", "tensorboard") if name in sys.modules))
+    monitor = {"class_path": "mviz_lightning.MultimodalMonitor", "init_args": arguments}
+    for callbacks in (monitor, [monitor]):
+        given = {"trainer": {**settings, "logger": False, "default_root_dir": str(folder), "callbacks": callbacks}}
+        made = Command(Net, args=given | {"alarm": {"patience": 3}}, run=False, save_config_callback=None)
+        fitted(made.trainer, made.model)
+        assert {"MultimodalMonitor", "UnimodalCollapse"} <= {type(one).__name__ for one in made.trainer.callbacks}
+    print("commands", 2)
+print("imported", *(name for name in ("lightning", "pytorch_lightning") if name in sys.modules))

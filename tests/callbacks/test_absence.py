@@ -39,6 +39,7 @@ def bits(chosen: Any) -> list[float]:
     return [float(value.double().sum()) for value in chosen.lightning_module.state_dict().values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lacks", few([none, missing]))
 def test_batches_without_a_modality_are_left_out_and_counted_once(tmp_path, lacks):
     watch, alone = watching(), watching()
@@ -58,6 +59,7 @@ def test_batches_without_a_modality_are_left_out_and_counted_once(tmp_path, lack
     assert bits(chosen) == bits(trained(tmp_path / "none", batches_of(everything(), LACKING, lacks)))
 
 
+@pytest.mark.slow
 def test_a_sanity_check_without_any_complete_batch_waits_and_says_so(tmp_path, caplog):
     watch = watching()
     with caplog.at_level("INFO"):
@@ -147,6 +149,7 @@ class TwoHeads(Patient):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:absence=True", "ignore:head zero")
 def test_each_head_has_scores_without_a_modality_and_a_table_of_its_own(tmp_path):
     watch = watching(absence=True, heads=["kind", "zero"])

@@ -91,6 +91,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::mviz_lightning.MonitorWarning")
 @pytest.mark.parametrize("moment", ["in the alarm", pytest.param("before the check", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("where", "name"), spread(inner(), 3), ids=lambda one: getattr(one, "__name__", one))
@@ -118,6 +119,7 @@ def assert_clean(module, chosen):
 HOOKS = ["begin_batch", "end_batch"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HOOKS)
 def test_a_hook_that_fails_at_every_batch_costs_one_warning_and_undoes_at_once(tmp_path, name):
     counting, breaks = Counting(), SpoilAt(Acting, name, *MOMENTS["in the alarm"])
@@ -143,6 +145,7 @@ class Counted(Callback):
             self.found = self.counting.entered, self.counting.left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["begin", "_prepare"])
 def test_an_alarm_that_could_not_begin_changes_nothing(tmp_path, name):
     """Nor does it refuse the user's encoders, although it knows no modalities."""
@@ -165,6 +168,7 @@ def test_an_error_while_a_batch_is_undone_keeps_no_alarm_from_being_undone(tmp_p
     assert left == ["alarm"]
 
 
+@pytest.mark.slow
 def test_an_alarm_knows_no_modalities_before_it_begins_nor_after_the_fit(tmp_path):
     assert not UnimodalCollapse()._modalities
     _, chosen = planned(tmp_path, ModalityDropout(0.5))

@@ -116,6 +116,7 @@ class Twice(Toy):
 FOLLOWED = {kind.__name__: kind for kind in (Scheduled, Constant, Frozen, Reassigned, Switched, Twice)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", few(FOLLOWED.values()), ids=FOLLOWED)
 def test_a_step_that_a_schedule_changes_is_followed(tmp_path, kind):
     told = watch(
@@ -154,6 +155,7 @@ class Drifting(Toy):
         return nn.functional.cross_entropy(self(*batch[:2]) * (1.0 if self.current_epoch == 0 else drift), batch[2])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::mviz_lightning.errors.MonitorWarning")
 @pytest.mark.parametrize("on_error", few(["warn", "raise"]))
 @pytest.mark.parametrize("kind", [Sampling, Drifting])
@@ -185,6 +187,7 @@ class Monitored(Callback):
             self.values.append(float(trainer.callback_metrics["mviz/total/image"]))
 
 
+@pytest.mark.slow
 def test_what_disagrees_is_logged_where_that_is_asked_for(tmp_path):
     observing = watch(on_error="raise", on_disagreement="log")
     trained(tmp_path, Sampling(), observing)
@@ -301,6 +304,7 @@ def left(folder: Any, kind: type[Toy], callbacks: Any, loaders: int = 1, *, comp
     return copy.deepcopy(module.state_dict()), torch.get_rng_state(), logged, seen.found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "settings"), few(VARIANTS.values(), 3), ids=VARIANTS)
 def test_a_training_goes_the_same_way_and_nothing_stays_on_the_model(tmp_path, kind, settings):
     observing = watch(on_error="raise")

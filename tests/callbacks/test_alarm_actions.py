@@ -38,12 +38,14 @@ def _undrawn(monkeypatch):
     monkeypatch.setattr("mviz_lightning.callbacks.trainer_run.sinks_for", lambda *_: [])
 
 
+@pytest.mark.slow
 def test_without_an_alarm_the_training_ends_with_the_same_bits(tmp_path):
     alone = kept(*planned(tmp_path, "warn", Planned("- - -")))
     acting = kept(*planned(tmp_path, [*LASTING["all"], SaveCheckpoint(), StopTraining()], Planned("- - -")))
     assert same(alone, acting)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", few(LASTING))
 def test_an_alarm_changes_the_training_and_neither_random_states_nor_groups(tmp_path, name):
     alone, acting = (kept(*planned(tmp_path, action)) for action in ("warn", LASTING[name]))
@@ -52,6 +54,7 @@ def test_an_alarm_changes_the_training_and_neither_random_states_nor_groups(tmp_
     assert [one["param_groups"] for one in alone["optimizers"]] == [one["param_groups"] for one in acting["optimizers"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", spread(LASTING, 2))
 def test_when_the_alarm_has_ended_nothing_is_left_behind(tmp_path, name):
     watch = Left()
@@ -74,6 +77,7 @@ class Left(Callback):
             self.found.append(("training_step" in vars(module), hooks, len(optimizer.param_groups)))
 
 
+@pytest.mark.slow
 def test_dropout_hides_the_others_as_long_as_the_alarm_stands(tmp_path):
     module, _ = planned(tmp_path, ModalityDropout(0.5))
     shares = [float(module.hidden(epoch).float().mean()) for epoch in range(5)]
@@ -128,6 +132,7 @@ def test_rates_are_those_of_groups_of_their_own_while_the_alarm_stands(tmp_path)
     assert same(module.state_dict(), named.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", few([{"accumulate_grad_batches": 3}, {"precision": "bf16-mixed"}, {"gradient_clip_val": 0.1}]), ids=str
 )
@@ -148,6 +153,7 @@ def test_two_optimizers_by_hand(tmp_path):
     assert module.hidden(IN_ALARM).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", spread(LASTING, 2))
 @pytest.mark.filterwarnings("ignore:.*", category=UserWarning)
 def test_a_training_that_resumes_with_an_alarm_ends_with_the_same_bits(tmp_path, name):
@@ -189,6 +195,7 @@ class Failing(Action):
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", few(["after_check", "during", "during_step", "change_batch", "announce"]))
 def test_an_action_that_fails_costs_one_warning_and_itself(tmp_path, method):
     alone, action = kept(*planned(tmp_path, "warn")), Failing(method)
@@ -208,6 +215,7 @@ class FailsToLeave(Action):
         raise RuntimeError("no way back")
 
 
+@pytest.mark.slow
 def test_an_error_while_something_is_undone_is_a_warning_and_the_others_go_on(tmp_path):
     with pytest.warns(MonitorWarning, match="FailsToLeave is off.*no way back"):
         module, _ = planned(tmp_path, [FailsToLeave(), ModalityDropout(1)])
@@ -246,6 +254,7 @@ class Broken(Planned):
         return super().training_step(batch, batch_idx)
 
 
+@pytest.mark.slow
 def test_an_error_of_the_training_leaves_nothing_on_the_model_either(tmp_path):
     module, noting = Broken(), Noting()
     with pytest.raises(RuntimeError, match="out of luck"):
@@ -256,6 +265,7 @@ def test_an_error_of_the_training_leaves_nothing_on_the_model_either(tmp_path):
     assert (len(optimizer.param_groups), len(optimizer._optimizer_step_pre_hooks)) == (1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*", category=UserWarning)
 def test_a_checkpoint_is_saved_once_an_onset_and_a_training_resumes_from_it(tmp_path):
     plan = "- text text text - text text"
@@ -309,6 +319,7 @@ def test_what_cannot_be_is_refused_before_the_training(tmp_path, action, message
     assert not module.met
 
 
+@pytest.mark.slow
 def test_alarms_say_what_is_done_and_the_log_names_the_encoders(tmp_path, caplog, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the folder "at" lies there
     action = [*LASTING["all"], SaveCheckpoint("at"), StopTraining()]

@@ -75,6 +75,7 @@ def test_all_stages_log_their_scalars_and_write_pictures_and_tables(tmp_path):
         assert {row["when"] for row in csv.DictReader(table.read_text().splitlines())} == {"epoch 1 (step 7)"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("every", "count", "expected"), [(2, 4, [1, 3, 4]), (5, 2, [1, 2]), (1, 3, [1, 2, 3])])
 def test_explainers_run_first_every_nth_time_and_at_the_end(tmp_path, found, every, count, expected):
     watch = monitor(explainers=[ErrorAnalysis(every_n_validations=every)])
@@ -153,6 +154,7 @@ def test_a_budget_leaves_surveys_out_and_says_so(tmp_path, unwritten):
     assert watch.history[-1].values["rows"] <= 300
 
 
+@pytest.mark.slow
 def test_early_stopping_can_watch_what_a_survey_logs(tmp_path, unwritten):
     watch = monitor(explainers=[MultimodalPrediction(every_n_validations=1)])
     stop = EarlyStopping("mviz/prediction/fidelity", mode="max", patience=5)

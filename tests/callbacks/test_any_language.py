@@ -65,6 +65,7 @@ def test_files_are_in_ascii_and_hold_the_names(run: SimpleNamespace) -> None:
     assert not any(cell.startswith("=") for row in rows for cell in row.values())
 
 
+@pytest.mark.slow
 def test_pictures_show_boxes_for_letters_without_a_glyph_and_nothing_is_warned(run: SimpleNamespace) -> None:
     assert run.said == []
 

@@ -30,6 +30,7 @@ def cost_of_one(tmp_path):
     return watch.history[0].values["rows"]
 
 
+@pytest.mark.slow
 def test_a_budget_takes_the_shares_first_and_as_many_explanations_as_it_allows(tmp_path):
     budget = int(cost_of_one(tmp_path))
     watch = monitor(explainers=[dime()], budget=budget)
@@ -47,6 +48,7 @@ def test_a_budget_that_the_shares_use_up_leaves_no_explanation(tmp_path):
     assert "dime: 3 of 3 examples were left out, since the budget has 0 more rows" in watch.history[0].note
 
 
+@pytest.mark.slow
 def test_without_a_budget_nothing_is_left_out(tmp_path):
     watch = monitor(explainers=[dime()])
     fit(tmp_path, watch, max_epochs=1)
@@ -54,6 +56,7 @@ def test_without_a_budget_nothing_is_left_out(tmp_path):
     assert not watch.history[0].note
 
 
+@pytest.mark.slow
 def test_two_methods_share_what_is_left(tmp_path):
     budget = int(cost_of_one(tmp_path))
     watch = monitor(explainers=[dime(name="first"), dime(name="second")], budget=budget)

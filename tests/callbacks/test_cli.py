@@ -9,7 +9,7 @@ from helpers.toy import Toy, examples, loader
 from lightning.pytorch.cli import LightningCLI
 from torch.utils.data import DataLoader, TensorDataset
 
-from mviz_lightning import MultimodalMonitor, explainers
+from mviz_lightning import MultimodalMonitor, UnimodalCollapse, actions, explainers
 from mviz_lightning.explainers import DIME
 
 CONFIG = {
@@ -53,11 +53,12 @@ class Reader(Toy):
         return super().forward(image, ids.float())
 
 
-def built(folder, monkeypatch, init_args=None, model=Toy):
+def built(folder, monkeypatch, init_args=None, model=Toy, further=()):
     """Return what LightningCLI makes of the file that it saves of a file."""
     monkeypatch.chdir(folder)
     config = deepcopy(CONFIG)
     config["trainer"]["callbacks"][0]["init_args"] |= init_args or {}
+    config["trainer"]["callbacks"].extend(further)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     torch.manual_seed(0)
     settings = {"run": False, "save_config_callback": None}
@@ -135,6 +136,7 @@ STAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_all_stages_are_built_from_yaml_and_conducted(tmp_path, monkeypatch):
     said = [
@@ -161,3 +163,25 @@ def test_all_stages_are_built_from_yaml_and_conducted(tmp_path, monkeypatch):
 def test_what_cannot_be_explained_is_said_while_yaml_is_read(tmp_path, monkeypatch, settings, message):
     with pytest.raises(ValueError, match=message):  # jsonargparse's own, with ours in its message
         built(tmp_path, monkeypatch, settings)
+
+
+ENCODERS = {"image": ["encoders.0"], "text": ["encoders.1"]}
+
+ACTIONS = {
+    "ModalityDropout": {"p": 0.25, "seed": 3},
+    "GradientModulation": {"alpha": 0.2, "noise": False, "encoders": ENCODERS},
+    "EncoderLearningRate": {"factor": 2.0, "others": 0.5, "encoders": ENCODERS},
+    "SaveCheckpoint": {"path": "alarms"},
+    "StopTraining": {},
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_all_actions_of_an_alarm_are_built_from_yaml(tmp_path, monkeypatch):
+    said = [{"class_path": f"mviz_lightning.actions.{name}", "init_args": options} for name, options in ACTIONS.items()]
+    alarm = {"class_path": "mviz_lightning.UnimodalCollapse", "init_args": {"action": said, "expected": ["text"]}}
+    cli = built(tmp_path, monkeypatch, further=[alarm])
+    (watch,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, UnimodalCollapse))
+    assert [type(one) for one in watch.action] == [getattr(actions, name) for name in ACTIONS]
+    assert [vars(one) for one in watch.action] == [vars(getattr(actions, name)(**ACTIONS[name])) for name in ACTIONS]
+    assert watch.rule.expected == ("text",)

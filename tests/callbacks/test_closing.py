@@ -33,6 +33,7 @@ def ours(said):
     return [line for line in said.splitlines() if line and not line.startswith(("─", " ", "val_loss"))]
 
 
+@pytest.mark.slow
 def test_a_fit_ends_with_one_table_and_the_path_of_the_page(tmp_path, capsys):
     torch.manual_seed(0)  # with other weights a modality may be unused, which takes a line more
     watch = monitor()
@@ -136,6 +137,7 @@ def test_a_training_that_is_interrupted_after_a_check_has_a_page_and_its_path(tm
     assert ours(capsys.readouterr().out) == [f"mviz: report page {tmp_path / 'mviz/version_0/report.html'}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bar", ["TQDM", "Rich"])
 def test_the_progress_bar_shows_the_smallest_total_of_the_last_check(tmp_path, bar):
     from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
@@ -156,6 +158,7 @@ def test_the_progress_bar_shows_the_smallest_total_of_the_last_check(tmp_path, b
     assert shown == pytest.approx([first, first, third], abs=5e-3)
 
 
+@pytest.mark.slow
 def test_a_value_in_the_progress_bar_changes_no_bit(tmp_path):
     def weights(**settings):
         module = Toy()

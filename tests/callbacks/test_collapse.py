@@ -34,6 +34,7 @@ def _undrawn(monkeypatch):
     monkeypatch.setattr("mviz_lightning.callbacks.reporter.share_curves", blank)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", few([True, False]), ids=["before", "after"])
 def test_a_modality_left_out_is_told_at_the_second_check_and_until_it_comes_back(tmp_path, first):
     watch, tell = watching(), alarm()
@@ -42,6 +43,7 @@ def test_a_modality_left_out_is_told_at_the_second_check_and_until_it_comes_back
     assert states(watch, "image") == [0] * 5
 
 
+@pytest.mark.slow
 def test_what_never_was_used_is_told_as_soon_as_patience_allows(tmp_path):
     watch, tell = watching(), alarm()
     train(tmp_path, "text text", watch, tell)
@@ -50,6 +52,7 @@ def test_what_never_was_used_is_told_as_soon_as_patience_allows(tmp_path):
     assert tell.verdicts["text"].since == watch.history[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("patience", "expected"), [(1, [0, 2, 2, 0, 2]), (2, [0, 0, 2, 0, 0]), (3, [0] * 5)])
 def test_patience_is_checks_in_a_row(tmp_path, patience, expected):
     watch = watching()
@@ -68,6 +71,7 @@ def test_a_model_that_has_not_learned_is_not_judged_and_that_is_said(tmp_path, c
     ) in caplog.text
 
 
+@pytest.mark.slow
 def test_every_validation_has_its_keys_also_those_without_values(tmp_path):
     seen, image = Seen(), Seen("mviz/collapse/image")
     with pytest.warns(MonitorWarning, match="NaN"):
@@ -76,6 +80,7 @@ def test_every_validation_has_its_keys_also_those_without_values(tmp_path):
     assert image.values == [0, 0, 0, 0, 0]
 
 
+@pytest.mark.slow
 def test_stand_ins_last_where_not_every_validation_is_measured(tmp_path):
     seen, watch = Seen(), watching(every_n_validations=2)
     train(tmp_path, "text - text - - -", seen, watch, alarm())
@@ -87,6 +92,7 @@ ORDERS = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
 PLANS = ["- text text -", "ill - text text"] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("order", "plan"), list(zip(ORDERS, PLANS, strict=True)))
 @pytest.mark.filterwarnings("ignore:MultimodalMonitor")
 def test_states_stop_trainings_and_choose_checkpoints_in_every_order(tmp_path, order, plan):
@@ -100,6 +106,7 @@ def test_states_stop_trainings_and_choose_checkpoints_in_every_order(tmp_path, o
     assert stop.best_score == 0
 
 
+@pytest.mark.slow
 def test_an_alarm_says_what_was_found_and_what_to_try(tmp_path):
     watch = watching()
     chosen = trainer(tmp_path, watch, alarm(), max_epochs=4)
@@ -121,6 +128,7 @@ def test_an_alarm_says_what_was_found_and_what_to_try(tmp_path):
     assert "stop" not in said.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_an_alarm_is_said_once_an_onset(tmp_path):
     with heard() as alarms:
         fit(trainer(tmp_path, watching(), alarm(), max_epochs=8), Known("- text text text - text text text"))
@@ -134,6 +142,7 @@ def test_the_end_of_an_alarm_is_a_notice(tmp_path, caplog):
     assert [message.splitlines()[0] for message in told] == ["UnimodalCollapse: text: used since epoch 3 (step 15)"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["warn", "stop", refuses])
 def test_a_modality_without_information_is_unused_which_is_a_notice_and_no_more(tmp_path, caplog, action):
     known, watch = {"weights": (1.5, 0.0)}, watching()
@@ -156,6 +165,7 @@ class Flags(Callback):
         self.seen.append(trainer.should_stop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "plan", "epochs"),
     [
@@ -179,6 +189,7 @@ def test_stop_ends_the_training_with_the_epoch_of_the_alarm(tmp_path, settings, 
     assert not flags.seen[0]  # of the sanity check
 
 
+@pytest.mark.slow
 def test_stop_in_mid_epoch_is_immediate(tmp_path):
     module = Known("- text text")
     chosen = trainer(tmp_path, watching(), alarm(action="stop"), max_epochs=3, val_check_interval=0.5)
@@ -198,6 +209,7 @@ def test_an_alarm_in_mid_epoch_that_ends_with_the_epoch_stops_nothing(tmp_path):
     assert chosen.current_epoch == 3
 
 
+@pytest.mark.slow
 def test_the_alarm_says_that_the_training_stops_and_when_that_has_to_wait(tmp_path):
     for folder, settings, line in (
         ("now", {}, "The training is stopped (action='stop')."),
@@ -209,6 +221,7 @@ def test_the_alarm_says_that_the_training_stops_and_when_that_has_to_wait(tmp_pa
         assert alarms[0].splitlines()[-1] == line
 
 
+@pytest.mark.slow
 def test_a_function_is_called_once_an_onset_with_trainer_module_and_verdict(tmp_path):
     action, module = Noted(), Known("- text text text - text text -")
     chosen = trainer(tmp_path, watching(), alarm(action=action), max_epochs=8)
@@ -221,6 +234,7 @@ def test_a_function_is_called_once_an_onset_with_trainer_module_and_verdict(tmp_
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["helpers.collapsing.noted", "helpers.collapsing:noted.__call__"])
 def test_an_action_may_be_a_dotted_path(tmp_path, action):
     noted.calls.clear()
@@ -232,6 +246,7 @@ def test_an_action_may_be_a_dotted_path(tmp_path, action):
     assert len(noted.calls) == 1
 
 
+@pytest.mark.slow
 def test_what_an_action_raises_ends_the_training_behind_the_alarm(tmp_path):
     chosen = trainer(tmp_path, watching(), alarm(action=refuses), max_epochs=4)
     with pytest.warns(CollapseWarning), pytest.raises(RuntimeError, match="text must not collapse"):
@@ -242,6 +257,7 @@ def test_what_an_action_raises_ends_the_training_behind_the_alarm(tmp_path):
     assert "text: collapsed" in (folder / "summary.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", ["action", "loader"])
 def test_after_a_training_that_broke_off_another_can_begin(tmp_path, cause):
     watch, tell = watching(), alarm(action=refuses)
@@ -254,6 +270,7 @@ def test_after_a_training_that_broke_off_another_can_begin(tmp_path, cause):
     assert states(watch) == [0, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("expected", "weights", "state"),
     [

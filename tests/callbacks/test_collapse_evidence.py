@@ -23,6 +23,7 @@ def _undrawn(monkeypatch):
 # -- The score on all fixed examples -----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("reference", "further"), [(256, 192), (128, 64), (64, 0)])
 def test_the_skill_is_that_of_all_fixed_examples_which_are_evaluated_once(tmp_path, reference, further):
     plain, watch = watching(reference=reference), watching(reference=reference)
@@ -114,6 +115,7 @@ def hundred(count=512):
     return DataLoader(torch.utils.data.TensorDataset(tens, ones, label), batch_size=128)
 
 
+@pytest.mark.slow
 def test_a_collapse_among_a_hundred_classes_is_found(tmp_path):
     """A tenth of the answers is right: a skill below 0.1, many standard errors above chance."""
     sizes = {"num_examples": 64, "group_size": 8, "reference": 320}
@@ -180,6 +182,7 @@ def diagnosed(folder, *more, kind="strings", epochs=2, path=None, **settings):
     return watch, tell
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", few(["strings", "ints", "floats", "tensors", "columns"], 2))
 def test_kin_stay_in_one_fold_of_both_proofs(tmp_path, kind):
     watch, tell = diagnosed(tmp_path, kind=kind, kin="metadata.patient")
@@ -190,6 +193,7 @@ def test_kin_stay_in_one_fold_of_both_proofs(tmp_path, kind):
     assert proof.beyond.gain < max(0.005, 3 * proof.beyond.error)
 
 
+@pytest.mark.slow
 def test_without_kin_a_patient_who_is_recognised_is_information(tmp_path):
     watch, tell = diagnosed(tmp_path)
 

@@ -5,6 +5,7 @@ import json
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import wandb
 from helpers.collapsing import Known, alarm, fit, states, train, unheard, watching
@@ -101,6 +102,7 @@ def test_tensorboard_arranges_the_states_in_a_diagram(run):
     assert list(chart.multiline.tag) == ["^mviz/collapse/image$", "^mviz/collapse/text$"]
 
 
+@pytest.mark.slow
 def test_wandb_is_alerted(run):
     assert [(alert.title, alert.level) for alert in run.alerts] == [
         ("text: collapsed", "WARN"),
@@ -177,9 +179,9 @@ def test_the_picture_marks_runs_that_do_not_use_a_modality_and_those_only(tmp_pa
     plain, _ = drawn(tmp_path / "plain", "- text text")
     marked, sink = drawn(tmp_path / "marked", "- text text", alarm())
     notice, _ = drawn(tmp_path / "notice", "- text text", alarm(expected=["image"]))
-    assert plain.shape == marked.shape
+    assert plain.shape[1:] == marked.shape[1:]  # a line of the legend makes it taller
     pairs = [(plain, marked), (plain, notice), (marked, notice)]
-    assert all((left != right).any() for left, right in pairs)
+    assert not any(np.array_equal(left, right) for left, right in pairs)
     healthy = [drawn(tmp_path / f"{k}", "- - -", *given)[0] for k, given in enumerate(([], [alarm()]))]
     assert (healthy[0] == healthy[1]).all()
     (told,) = [record for record in sink.records if isinstance(record[0], Alert)]
@@ -194,6 +196,7 @@ class Down:
         raise ConnectionError("the logger is down")
 
 
+@pytest.mark.slow
 def test_a_logger_that_is_down_costs_neither_the_alarm_nor_the_stop(tmp_path):
     watch = watching()
     chosen = trainer(tmp_path, Attach(watch, TensorBoardSink(Down())), watch, alarm(action="stop"), max_epochs=4)
@@ -203,6 +206,7 @@ def test_a_logger_that_is_down_costs_neither_the_alarm_nor_the_stop(tmp_path):
     assert (tmp_path / "mviz" / "version_0" / "alarm" / "text.txt").exists()
 
 
+@pytest.mark.slow
 def test_without_loggers_and_in_a_dev_run_nothing_is_written_that_should_not_be(tmp_path):
     train(tmp_path / "none", "text text", watching(), alarm())
     assert (tmp_path / "none" / "mviz" / "version_0" / "alarm" / "text.txt").exists()

@@ -40,6 +40,7 @@ def told(caplog):
     return [message.removeprefix("UnimodalCollapse: ").splitlines()[0] for message in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "epochs"),
     [({"val_check_interval": 0.5, "max_epochs": 2}, [0, 0, 1, 1]), ({"check_val_every_n_epoch": 2}, [1, 3, 5, 7])],
@@ -51,6 +52,7 @@ def test_checks_are_validations_and_not_epochs(tmp_path, settings, epochs):
     assert states(watch) == [0, 0, 2, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ["validate", "test"])
 def test_one_check_alone_is_judged_at_once_and_costs_nothing_more(tmp_path, entry):
     watch, action = watching(), Noted()
@@ -64,6 +66,7 @@ def test_one_check_alone_is_judged_at_once_and_costs_nothing_more(tmp_path, entr
     assert watch.history.score_reference is None
 
 
+@pytest.mark.slow
 def test_validation_alone_stops_nothing_and_tells_each_time(tmp_path):
     chosen, module = trainer(tmp_path, watching(), alarm(action="stop")), Known("text")
     with heard() as alarms:
@@ -73,6 +76,7 @@ def test_validation_alone_stops_nothing_and_tells_each_time(tmp_path):
     assert not any("stop" in said.splitlines()[-1] for said in alarms)
 
 
+@pytest.mark.slow
 def test_a_validation_between_trainings_is_no_check_of_theirs(tmp_path):
     watch, module = watching(), Known("- text text text")
     chosen = trainer(tmp_path, watch, alarm(), max_epochs=2)
@@ -90,6 +94,7 @@ def test_a_validation_between_trainings_is_no_check_of_theirs(tmp_path):
     assert ["since epoch 1 (step 7)" in said for said in alarms] == [False, True]
 
 
+@pytest.mark.slow
 def test_another_training_begins_with_nothing_told_and_another_yardstick(tmp_path):
     watch, tell = watching(), alarm()
     with heard() as alarms:
@@ -117,6 +122,7 @@ def resumed(folder, plan, then, first, second, **settings):
     return chosen
 
 
+@pytest.mark.slow
 @same_folder
 @pytest.mark.parametrize(("then", "said"), [("text text", 0), ("- text text", 1)])
 def test_an_alarm_that_stood_at_the_checkpoint_is_not_told_again(tmp_path, then, said):
@@ -129,6 +135,7 @@ def test_an_alarm_that_stood_at_the_checkpoint_is_not_told_again(tmp_path, then,
     assert second.history.score_reference.alone["text"].explained > RULE["min_alone"]
 
 
+@pytest.mark.slow
 @same_folder
 def test_raw_inputs_are_asked_once_also_by_a_training_that_is_resumed(tmp_path, monkeypatch):
     calls, whole = [], Shares.fit_proofs
@@ -138,6 +145,7 @@ def test_raw_inputs_are_asked_once_also_by_a_training_that_is_resumed(tmp_path, 
     assert len(calls) == 1
 
 
+@pytest.mark.slow
 @same_folder
 def test_silent_checks_before_the_checkpoint_count_after_it(tmp_path):
     second = watching()
@@ -148,6 +156,7 @@ def test_silent_checks_before_the_checkpoint_count_after_it(tmp_path):
     assert "since epoch 1 (step 7)" in alarms[0]
 
 
+@pytest.mark.slow
 @same_folder
 def test_a_probe_drawn_anew_brings_a_yardstick_of_its_own(tmp_path):
     first, second = (watching(checkpoint_megabytes=0) for _ in range(2))
@@ -172,6 +181,7 @@ def test_a_training_that_is_resumed_when_it_is_over_says_nothing_wrong(tmp_path,
     assert "no modality was judged" not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["multiclass", "binary", "multilabel", "regression"])
 def test_collapse_is_seen_in_every_task(tmp_path, kind):
     watch, known = watching(), {"kind": kind}
@@ -180,6 +190,7 @@ def test_collapse_is_seen_in_every_task(tmp_path, kind):
     assert (states(watch), states(watch, "image")) == ([0, 0, 2, 0], [0] * 4)
 
 
+@pytest.mark.slow
 def test_of_three_modalities_two_may_collapse(tmp_path, caplog):
     watch, known = watching(3, group_size=12, num_examples=72), {"weights": THREE}
     chosen = trainer(tmp_path, watch, alarm(), max_epochs=3)
@@ -189,6 +200,7 @@ def test_of_three_modalities_two_may_collapse(tmp_path, caplog):
     assert ["a shortcut in image and audio" in alarms[0], "a shortcut in image and text" in alarms[1]] == [True] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [2.31, 2.96], ids=["90%", "95%"])
 def test_a_majority_does_not_hide_a_collapse(tmp_path, cut):
     watch, known = watching(num_examples=256), {"cut": cut}
@@ -236,6 +248,7 @@ class Correlation(torchmetrics.PearsonCorrCoef):
         super().update(preds, target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "score", "expected"),
     [
@@ -255,6 +268,7 @@ def test_scores_of_the_user_s_own(tmp_path, caplog, kind, score, expected):
     assert len(said) == refuses_constants
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", few(["score_reference", "fit_proofs"]))
 def test_an_error_in_judging_costs_the_judgement_and_not_the_training(tmp_path, monkeypatch, method):
     monkeypatch.setattr(Shares, method, broken)
@@ -294,6 +308,7 @@ def test_errors_in_judging_can_be_asked_for(tmp_path, monkeypatch, method):
         train(tmp_path, "text text", watching(on_error="raise"), alarm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["score_reference", "fit_proofs"])
 def test_what_fails_once_is_asked_again(tmp_path, monkeypatch, method):
     asked, real = [], getattr(Shares, method)

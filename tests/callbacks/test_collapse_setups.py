@@ -58,6 +58,7 @@ def ended(folder, *callbacks):
     return weights, random.getstate(), np.random.get_state()[1].tolist(), chosen.optimizers[0].state_dict()["state"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples leaves the scores bit-identical")
 def test_the_training_ends_with_the_same_bits_whoever_watches(tmp_path):
     watch = MultimodalMonitor({"image": "0", "text": "1"}, target="2", **(SMALL | {"reference": 128}))
@@ -86,6 +87,7 @@ def sent(one):
     return pickle.loads(pickle.dumps(one))  # noqa: S301
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["stop", "helpers.collapsing.noted", refuses])
 @pytest.mark.parametrize("copied", [copy.deepcopy, sent], ids=["copy", "pickle"])
 def test_the_callback_can_be_copied_and_sent_to_another_process(tmp_path, action, copied):
@@ -108,6 +110,7 @@ def test_a_trained_callback_can_be_pickled_and_used_again(tmp_path):
     assert [len(one.action.calls) for one in (tell, again)] == [1, 2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("settings", "checks"),
     [
@@ -219,6 +222,7 @@ def test_several_monitors_each_have_their_own_alarm(tmp_path):
     assert [one.values for one in seen] == [[0, 0, 2, 0], [0, 2, 2, 0], [None] * 4]
 
 
+@pytest.mark.slow
 def test_a_monitor_of_another_name_is_read_without_saying_so(tmp_path):
     watch = watching(name="shares")
     chosen = train(tmp_path, "text text", watch, alarm())
@@ -264,6 +268,7 @@ def built(folder, monkeypatch, **init_args):
     return LightningCLI(Known, args=["--config", "saved.yaml"], **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("action", few(["stop", "warn", "helpers.collapsing.noted"]))
 def test_yaml_builds_the_alarm(tmp_path, monkeypatch, action):
@@ -281,6 +286,7 @@ def ready(name, **said):
     return {"class_path": f"mviz_lightning.actions.{name}", "init_args": said}
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("action", "expected"),

@@ -46,6 +46,7 @@ def curve(watch: MultimodalMonitor) -> list[dict[str, float]]:
     return [{name: value for name, value in row.values.items() if name not in COST} for row in watch.history]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", few(COPIES.values()), ids=COPIES)
 @pytest.mark.parametrize("fitted", [False, True])
 def test_copies_work_as_the_originals_do(tmp_path: Any, copied: Copy, *, fitted: bool) -> None:
@@ -65,6 +66,7 @@ def test_copies_work_as_the_originals_do(tmp_path: Any, copied: Copy, *, fitted:
     assert other.verdicts.keys() == alarm.verdicts.keys() == {"image", "text"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
 def test_a_copy_that_is_fitted_leaves_the_original_as_it_was(tmp_path: Any, copied: Copy) -> None:
     watch, alarm = watching(), UnimodalCollapse()
@@ -85,6 +87,7 @@ def test_a_copy_holds_neither_the_model_nor_the_trainer(tmp_path: Any) -> None:
     assert {"log", "log_dict"} <= vars(watch).keys() & vars(alarm).keys()  # the model's, which Lightning hangs there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
 def test_a_copy_goes_on_where_a_checkpoint_was_written(tmp_path: Any, copied: Copy) -> None:
     first = watching()

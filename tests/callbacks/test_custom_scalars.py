@@ -73,6 +73,7 @@ def test_every_pattern_of_a_curve_matches_exactly_one_tag(page):
         assert sorted(matched) == sorted([page.key(key)] for key in keys)
 
 
+@pytest.mark.slow
 def test_a_diagram_draws_what_belongs_there_and_nothing_else(page):
     """Of several patterns the front end makes one, ``(a)|(b)``."""
     for title, keys in CURVES.items():

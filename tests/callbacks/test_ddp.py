@@ -97,6 +97,7 @@ def without_cost(values: dict[str, float]) -> dict[str, float]:
     return {key: value for key, value in values.items() if key not in COST}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scenario",
     [

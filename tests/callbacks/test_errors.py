@@ -178,6 +178,7 @@ def test_how_the_model_is_called_is_said(tmp_path, caplog):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("mode", "key"), [("min", "mviz/score"), ("max", "mviz/emap_gap"), ("min", "mviz/interaction")]
 )
@@ -201,6 +202,7 @@ class IllAtFirst(Toy):
         return outputs if self.training or self.current_epoch > 0 else outputs * float("nan")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "told"),
     [("announce", "the alarm could not be announced"), ("judge", "the alarm could not judge a run")],

@@ -38,8 +38,8 @@ def expected(watch, drop=()):
     """All keys that a training of two explained validations writes."""
     pictures = [f"dime/example_{found.position}" for found in watch.explanation_history.entries[0].explanations]
     run = [*pictures, "dime/examples", "shares"]
-    end = ["summary", *(f"{key}_over_epochs" for key in pictures)]
-    return sorted(key for key in [*run, *run, *end] if key not in drop)
+    once = ["dime/how_to_read", "how_to_read", "summary", *(f"{key}_over_epochs" for key in pictures)]
+    return sorted(key for key in [*run, *run, *once] if key not in drop)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,7 @@ def test_a_film_that_cannot_be_drawn_costs_no_other(tmp_path, sinks, monkeypatch
     assert sorted(written(sinks[0])) == expected(watch, [first])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", few(["open", "write", "row"]))
 @pytest.mark.parametrize("place", [0, 1], ids=["first", "last"])
 def test_a_sink_that_raises_costs_no_other(tmp_path, sinks, method, place):
@@ -167,6 +168,7 @@ def test_a_sink_that_raises_costs_no_other(tmp_path, sinks, method, place):
     assert len(sinks[1 - place].rows) == len(watch.history) == 2
 
 
+@pytest.mark.slow
 def test_a_method_that_raises_costs_its_own_explanations(tmp_path, sinks, monkeypatch):
     watch = monitor(explainers=[DIME(num_examples=1, name="ill"), DIME(num_examples=1, name="well")])
     breaking(monkeypatch, DIME, "explain", when=lambda self, *_: self.name == "ill")
@@ -178,6 +180,7 @@ def test_a_method_that_raises_costs_its_own_explanations(tmp_path, sinks, monkey
     assert "ill failed: ArithmeticError: no such luck" in watch.history[0].note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name"), [(DIME, "explain"), (ExplanationFigure, "picture"), (ExplanationFigure, "table")]
 )
@@ -221,6 +224,7 @@ class Stop(Callback):
             raise self.error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "seen"), few([(KeyboardInterrupt(), SystemExit), (ValueError("broken"), ValueError)])
 )

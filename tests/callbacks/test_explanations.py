@@ -56,6 +56,7 @@ def assert_explains(entry, module, data):
             assert output.value == pytest.approx(float(expected[output.output]), abs=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("measured", "explained", "count", "expected"),
     [
@@ -102,6 +103,7 @@ def test_several_validations_an_epoch_are_told_apart_by_their_steps(tmp_path, si
     assert [record.caption for record in over_epochs(sink)] == [expected] * 2
 
 
+@pytest.mark.slow
 def test_two_methods_keep_to_their_own_cadence_and_keys(tmp_path, sink):
     often, seldom = (DIME(num_examples=1, every_n_validations=n, name=name) for n, name in ((1, "a"), (3, "b")))
     watch = monitor(explainers=[often, seldom])
@@ -198,6 +200,7 @@ def without_choice(path):
 same_folder = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 
 
+@pytest.mark.slow
 @same_folder
 @pytest.mark.parametrize("megabytes", few([32, 0]))
 def test_a_resumed_training_explains_the_same_examples_and_continues_their_pictures(tmp_path, sink, megabytes):
@@ -225,6 +228,7 @@ def test_a_resumed_training_does_not_choose_again(tmp_path, unwritten):
     assert positions(anew)[-1] != positions(first)[0]  # the model has moved on and makes other mistakes
 
 
+@pytest.mark.long
 @same_folder
 @pytest.mark.parametrize("before", [[], [60]])
 def test_a_resumed_training_explains_what_is_pinned_now(tmp_path, unwritten, before):
@@ -272,6 +276,7 @@ def logistic(found, label):
     return nn.functional.binary_cross_entropy_with_logits(found, label.view_as(found).float())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", few(TASKS))
 def test_every_task_is_explained_without_a_warning(tmp_path, sink, task):
     sizes, outputs, label, loss = TASKS[task]

@@ -231,6 +231,7 @@ def seeds(*, watched: int, explained: int, acted_on: int) -> list[Any]:
     return [(name, seed) for name, count in counts.items() for seed in range(count)]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("name", "seed"), seeds(watched=20, explained=0, acted_on=0))

@@ -91,6 +91,7 @@ class Whole:
         return self.module(*modalities)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sanity", few([0, 2]))
 def test_a_modality_that_does_not_reach_the_output_is_named_once_and_the_run_goes_on(tmp_path, sanity):
     watch = monitor()

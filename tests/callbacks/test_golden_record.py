@@ -15,6 +15,7 @@ ALIKE = partial(math.isclose, abs_tol=16) if WHOLE_PIXELS else EXACT
 """Grey levels, of 255, of the cells of pictures with the labels of another matplotlib than the record's."""
 
 
+@pytest.mark.slow
 def test_three_modalities_with_all_stages_leave_what_they_left(tmp_path):
     (_, before), now = golden_record.read("toy"), golden_record.toy(tmp_path)
     drawn = before.pop("pictures"), now.pop("pictures")

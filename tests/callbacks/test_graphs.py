@@ -152,6 +152,7 @@ def test_the_training_keeps_its_bits(tmp_path: Path) -> None:
     assert same(fit(tmp_path).state_dict(), watched()[0].state_dict())
 
 
+@pytest.mark.slow
 def test_the_same_graphs_within_a_dict_have_the_same_shares() -> None:
     module, _, _ = watched()
 

@@ -271,6 +271,7 @@ SETUP = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("where", "name"), SETUP, ids=lambda found: getattr(found, "__name__", found))
 def test_what_fails_before_the_training_lets_it_begin(
     tmp_path: Any, unwatched: dict[str, Tensor], where: Any, name: str
@@ -278,6 +279,7 @@ def test_what_fails_before_the_training_lets_it_begin(
     ends_as_without(tmp_path, unwatched, where, name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [UnprintableError, UnprintableRuntimeError, NumericError, WordyError])
 def test_an_error_that_cannot_be_printed_costs_one_run(tmp_path: Any, kind: type[Exception]) -> None:
     def predict(module: Any, batch: Any) -> Any:

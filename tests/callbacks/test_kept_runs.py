@@ -145,6 +145,7 @@ def test_each_line_of_an_example_has_its_prediction(trained):
             assert one.fields["target_name"] == trained[1].examples[one.example].target_name
 
 
+@pytest.mark.slow
 def test_alarms_and_all_clears_are_kept_with_their_whole_text(tmp_path):
     train(tmp_path, "- text text - text text", watching(), alarm())
     run = kept(tmp_path)
@@ -159,6 +160,7 @@ def test_alarms_and_all_clears_are_kept_with_their_whole_text(tmp_path):
     assert run.description["configuration"]["alarm"]["patience"] == 2
 
 
+@pytest.mark.slow
 def test_heads_have_lines_of_their_own_and_share_examples(tmp_path):
     watch = MultimodalMonitor(MODALITIES, num_examples=32, group_size=8, explainers=[dime(num_examples=1)])
     module = Headed(text=1.0)
@@ -186,6 +188,7 @@ def raw(folder: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Experiment logs directory:UserWarning")
 def test_a_resumed_training_goes_on_in_the_same_files(tmp_path):
     checkpoint = continued(tmp_path, 1)
@@ -201,6 +204,7 @@ def test_a_resumed_training_goes_on_in_the_same_files(tmp_path):
     assert run.description["observed"][: len(first.description["observed"])] == first.description["observed"]
 
 
+@pytest.mark.slow
 def test_validation_and_test_add_rows_and_examples_of_their_own(tmp_path):
     watch = monitor(explainers=[dime(num_examples=1)])
     chosen = trainer(tmp_path, watch, max_epochs=1, logger=CSVLogger(tmp_path, name="", version=0))
@@ -236,6 +240,7 @@ def spoken(count: int = 64) -> DataLoader[Any]:
     return DataLoader(list(zip(vectors, words, labels, strict=True)), batch_size=16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("show", [True, False])
 def test_hidden_inputs_are_in_none_of_the_files(tmp_path, show):
     methods = [dime(), MultimodalRepresentation(every_n_validations=1), CrossModalInteraction(num_examples=1)]
@@ -272,6 +277,7 @@ class Unkept(DIME):
         raise RuntimeError("no line today")
 
 
+@pytest.mark.slow
 def test_a_method_that_cannot_be_kept_costs_a_warning(tmp_path):
     unkept = Unkept(num_examples=1, every_n_validations=1, name="unkept")
     with pytest.warns(MonitorWarning, match="no line today"):
@@ -286,6 +292,7 @@ def trained_weights(folder: Path, *callbacks: Any) -> dict[str, Tensor]:
     return fit(folder, *callbacks).lightning_module.state_dict()
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_warnings_and_changes_no_weight(tmp_path, monkeypatch):
     expected = trained_weights(tmp_path / "plain")
     with monkeypatch.context() as patch:
@@ -310,6 +317,7 @@ def test_a_run_without_explainers_has_no_examples(tmp_path):
     assert {path.name for path in folder.iterdir()} == {HISTORY, "run.json", "shares.png", "summary.md"}
 
 
+@pytest.mark.slow
 def test_a_long_vocabulary_is_not_written_out(tmp_path):
     from mviz_lightning import Modality
 
@@ -333,6 +341,7 @@ def test_a_long_vocabulary_is_not_written_out(tmp_path):
     assert not any(WORD in path.read_text() for path in run.folder.glob("*.json*"))
 
 
+@pytest.mark.slow
 def test_a_report_outside_a_training_is_a_run_of_one_row(tmp_path):
     torch.manual_seed(0)
     report = explain(

@@ -43,6 +43,7 @@ def test_two_modalities_with_labels_log_the_documented_keys(tmp_path):
     assert logged(fit(tmp_path, monitor())) == documented(MODALITIES)
 
 
+@pytest.mark.slow
 def test_without_labels_the_score_keys_are_absent(tmp_path):
     chosen = fit(tmp_path, monitor(target=None, task="multiclass"), module=Unseen())
     assert logged(chosen) == documented(MODALITIES, scored=False, observed=False)
@@ -112,6 +113,7 @@ def test_tensorboard_shows_shares_and_picture_at_the_x_of_the_validation_loss(tm
     assert {event.step for event in events.Images("mviz/shares")} == {steps[0], steps[-1]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("outputs", "label"), [(1, lambda y: (y > 0).float()), (1, lambda y: y.float() + 0.5)])
 def test_binary_and_regression_targets_are_told_apart(tmp_path, outputs, label):
     data = examples()

@@ -168,14 +168,16 @@ def test_loggers_and_files_hold_the_same_pixels(run, keys):
         assert len(kept) == (3 if key in keys else 1)
 
 
-def test_wandb_and_the_files_hold_the_latest_table(run, keys):
+def test_the_last_rows_of_wandbs_growing_table_are_those_of_the_files(run, keys):
     paths = [row["mviz/dime/examples.path"] for row in run.rows if "mviz/dime/examples.path" in row]
     assert len(set(paths)) == 3
     table = json.loads((run.media / paths[-1]).read_text(), parse_constant=pytest.fail)
     with (run.files / "dime" / "examples.csv").open(newline="") as file:
         head, *lines = csv.reader(file)
-    assert head == [name for name in table["columns"] if name != "picture"]
-    left = [[str(cell) for place, cell in enumerate(row) if place != 2] for row in table["data"]]
+    shown = [place for place, name in enumerate(table["columns"]) if name not in {"step", "picture"}]
+    assert head == [table["columns"][place] for place in shown]
+    left = [[str(row[place]) for place in shown] for row in table["data"]]
+    assert {row[0] for row in table["data"]} == {run.watch.history[-1].step}
     assert left == lines
     assert {line[1] for line in lines} == {key.rpartition("_")[2] for key in keys}
 
@@ -191,6 +193,7 @@ def below(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logger", few([CSVLogger, None]), ids=["CSV", "none"])
 def test_without_a_logger_for_pictures_the_files_hold_all(tmp_path, logger):
     watch = monitor(explainers=[DIME(num_examples=1, every_n_validations=5)])
@@ -198,7 +201,7 @@ def test_without_a_logger_for_pictures_the_files_hold_all(tmp_path, logger):
     folder = tmp_path / ("csv/version_0/mviz" if logger else "mviz/version_0")
     example = f"dime/example_{watch.explanation_history.entries[0].explanations[0].position}"
     kept = [f"{example}_step_{entry.step:08d}.png" for entry in watch.explanation_history.entries]
-    others = ["dime/examples.csv", "report.html", "shares.png", "summary.md"]
+    others = ["dime/examples.csv", "dime/how_to_read.md", "how_to_read.md", "report.html", "shares.png", "summary.md"]
     others += ["examples.jsonl", "explanations.jsonl", "history.jsonl", "run.json"]
     assert len(kept) == 2
     assert below(folder) == sorted([f"{example}_over_epochs.png", *kept, *others])
@@ -220,6 +223,7 @@ def test_runs_without_a_logger_get_folders_of_their_own(tmp_path):
     assert sorted(path.name for path in (tmp_path / "mviz").iterdir()) == ["version_0", "version_1"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["version_²", "version_٣", "version_1_old", "version_", "version_-4", "version_x"])
 def test_a_folder_whose_name_ends_in_no_number_is_passed_by(tmp_path, name):
     for taken in (name, "version_0"):

@@ -60,6 +60,7 @@ def explained(watch):
     return [(entry.step - 1) // 4 for entry in watch.explanation_history.entries]
 
 
+@pytest.mark.slow
 def test_explanations_are_put_off_and_catch_up_while_shares_go_on(tmp_path, monkeypatch, unwritten):
     watch = watching()
     # With d of them made there is time at the k-th validation: 0.2 k + 0.6 (d + 1) <= 0.05 (10.2 k + 0.6 (d + 1))
@@ -70,6 +71,7 @@ def test_explanations_are_put_off_and_catch_up_while_shares_go_on(tmp_path, monk
     assert "epoch 1: put off: dime (max_overhead=0.05)" in str(watch.history)
 
 
+@pytest.mark.slow
 def test_pictures_are_explanations_too(tmp_path, monkeypatch):
     watch = watching()
     fit(tmp_path, watch, Watched(monkeypatch, watch, shares=0.2, dime=0.35, pictures=0.25), max_epochs=9)
@@ -99,6 +101,7 @@ def test_shares_that_were_put_off_come_with_the_next_validation_that_has_time(tm
     assert epochs(watch, "put off") == [3, 6]
 
 
+@pytest.mark.slow
 def test_without_the_argument_the_clock_is_no_matter(tmp_path, monkeypatch, unwritten):
     watch = watching(max_overhead=None)
     fit(tmp_path, watch, Watched(monkeypatch, watch, shares=1.0, dime=1.0), max_epochs=3)
@@ -106,6 +109,7 @@ def test_without_the_argument_the_clock_is_no_matter(tmp_path, monkeypatch, unwr
     assert [row.note for row in watch.history] == [""] * 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stage", ["validate", "test"])
 def test_a_validation_by_itself_is_never_put_off(tmp_path, monkeypatch, unwritten, stage):
     watch, module = watching(), Toy()

@@ -44,6 +44,7 @@ def without_cost(values, names=()):
     return {k: v for k, v in values.items() if k not in {"seconds", "rows", "overhead", *keys(*names)}}
 
 
+@pytest.mark.slow
 def test_a_training_logs_them_beside_the_same_shares(tmp_path):
     plain, watch = monitor(), monitor(measures=MEASURES)
     fit(tmp_path / "plain", plain)
@@ -79,6 +80,7 @@ def test_a_report_shows_them():
     assert keys("a", "b") <= set(found.values)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sizes", [(3, 3), (3, 3, 3), (3, 3, 3, 3, 3)])
 def test_known_answers_come_through(sizes):
     names = "abcde"[: len(sizes)]
@@ -99,6 +101,7 @@ def test_two_modalities_take_no_further_rows():
     assert report(Product(), *sizes, measures=["intershap", "shapley"]).rows == report(Product(), *sizes).rows
 
 
+@pytest.mark.slow
 def test_three_take_further_rows_which_are_counted(tmp_path):
     few, more = (
         fit_three_rows(tmp_path / name, **said) for name, said in (("few", {}), ("more", {"measures": ["shapley"]}))

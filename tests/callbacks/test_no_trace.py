@@ -79,6 +79,7 @@ def _backward(module, batch):
         module(batch["image"], batch["text"]).sum().backward()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("act", CARELESS.values(), ids=CARELESS.keys())
 def test_the_comparison_sees_careless_monitors(tmp_path, act):
     assert not same(train(tmp_path), train(tmp_path, Careless(act)))
@@ -112,6 +113,7 @@ class AtTheEnd(Callback):
         self.act(module, {"image": torch.ones(4, 4), "text": torch.ones(4, 4), "label": torch.zeros(4).long()})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in CARELESS if "mode" not in name])  # Lightning sets it once more
 def test_the_comparison_sees_what_careless_monitors_do_at_the_end(tmp_path, name):
     assert not same(train(tmp_path), train(tmp_path, AtTheEnd(CARELESS[name])))

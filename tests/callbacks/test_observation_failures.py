@@ -70,6 +70,7 @@ PARTS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::mviz_lightning.errors.MonitorWarning")
 @pytest.mark.parametrize(("owner", "name"), PARTS, ids=[f"{owner.__name__}.{name}" for owner, name in PARTS])
 def test_a_fault_of_the_observation_leaves_the_users_step_as_it_is(tmp_path, monkeypatch, alone, owner, name):

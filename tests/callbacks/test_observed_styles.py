@@ -35,6 +35,7 @@ def cases(*pending):
     return [pytest.param(name, id=name, marks=[failing] if name in pending else []) for name in CASES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", spread(cases(*DECLINED, *WRONG), 3))
 def test_a_module_is_measured_as_its_own_step_has_it_and_never_silently_wrong(name):
     found = outcome(name)
@@ -110,6 +111,7 @@ def scaled(module, batch):
     return 1.001 * module.net(batch["image"], batch["text"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("changed", "arguments", "why"),
     [

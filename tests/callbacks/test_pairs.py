@@ -105,6 +105,7 @@ def test_a_constant_tower_is_an_alarm(tmp_path):
     assert "the inputs of text: are they constant" in said
 
 
+@pytest.mark.slow
 def test_texts_of_other_images_are_learned_by_no_model_and_no_alarm(tmp_path):
     module = Pairs(pair=lambda texts: texts[torch.randperm(len(texts))])
     monitor, alarm, alarms = trained(tmp_path, module, epochs=4)
@@ -116,6 +117,7 @@ def test_texts_of_other_images_are_learned_by_no_model_and_no_alarm(tmp_path):
     assert all(verdict.row is None for verdict in alarm.verdicts.values())  # never above chance: nothing to judge
 
 
+@pytest.mark.slow
 def test_each_pair_of_three_towers_is_a_head(tmp_path):
     module = Pairs(("image", "text", "audio"))
     monitor, _, alarms = trained(tmp_path, module, epochs=4, modalities=PAIR | {"audio": "audio"})
@@ -129,6 +131,7 @@ def test_each_pair_of_three_towers_is_a_head(tmp_path):
     assert alarms == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ["validate", "test"])
 def test_a_model_is_measured_outside_of_the_fit(tmp_path, healthy, entry):
     *_, module = healthy
@@ -139,6 +142,7 @@ def test_a_model_is_measured_outside_of_the_fit(tmp_path, healthy, entry):
     assert float(runs.callback_metrics["mviz/collapse/text"]) == 0
 
 
+@pytest.mark.slow
 def test_half_precision(tmp_path):
     monitor, _, alarms = trained(tmp_path, Pairs(), epochs=4, precision="bf16-mixed")
     values = monitor.history.fitted[-1].values

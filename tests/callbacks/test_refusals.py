@@ -145,6 +145,7 @@ def watching(**options: Any) -> MultimodalMonitor:
     return MultimodalMonitor(MODALITIES, num_examples=32, group_size=8, **options)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "needed"), KINDS.items(), ids=lambda one: getattr(one, "__name__", ""))
 def test_what_cannot_be_measured_costs_the_monitor_and_one_warning(kind, needed):
     alone = fitted(kind, None)

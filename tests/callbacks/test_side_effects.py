@@ -73,6 +73,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sanity", [0, 2])
 @pytest.mark.parametrize("count", [by_object, by_teacher, by_weights, by_weights_in_numpy])
 def test_a_training_ends_with_the_same_bits(tmp_path: Path, count: Any, sanity: int) -> None:

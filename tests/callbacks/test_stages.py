@@ -110,6 +110,7 @@ def test_averaged_weights_are_measured_whatever_the_order_of_callbacks(tmp_path,
     assert watch.history[-1].values["total/image"] == same.history[-1].values["total/image"]
 
 
+@pytest.mark.slow
 def test_the_probe_stays_the_same_while_the_loader_shuffles(tmp_path):
     probes = []
 
@@ -292,6 +293,7 @@ def test_a_table_with_as_many_rows_as_the_batch_is_no_example(tmp_path):
     assert set(watch._run.session.probe.leaves) == {"image", "text", "label"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
 def test_the_model_is_asked_under_the_trainer_s_precision(tmp_path, precision):
     seen = []
@@ -337,6 +339,7 @@ def test_another_model_in_the_same_trainer_is_measured_itself(tmp_path):
     assert watch.history[-1].values["total/text"] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_fit_goes_on_with_its_own_probe_after_a_test(tmp_path):
     watch, module = monitor(), Toy()
     chosen = fit(tmp_path, watch, module=module)

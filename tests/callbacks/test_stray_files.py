@@ -48,6 +48,7 @@ def saved(tmp_path):
     return folder / "last.ckpt"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("stage", "hook"),
     [

@@ -38,6 +38,7 @@ def plain(tmp_path_factory):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_stream_has_the_shares_of_a_plain_loader(tmp_path, plain, name):
     watch = fitted(tmp_path, STREAMS[name](), limit_val_batches=LIMITS.get(name, 1.0))
@@ -46,6 +47,7 @@ def test_a_stream_has_the_shares_of_a_plain_loader(tmp_path, plain, name):
     assert sorted(watch._run.session.positions) == list(range(64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REPEATING)
 def test_examples_that_a_loader_repeats_count_once(tmp_path, name):
     limit = REPEATING_LIMITS.get(name)
@@ -87,6 +89,7 @@ class OneHot(Toy):
         self.log("val_loss", loss, batch_size=len(batch[0]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("model", "task"), [(Squeezing, "regression"), (OneHot, "multiclass")])
 def test_batches_of_one_tell_the_same_as_larger_ones(tmp_path, model, task):
     expected = fitted(tmp_path, DataLoader(data(), 16), model=model)
@@ -152,6 +155,7 @@ class TwoStreams(Toy):
             self.log("val_loss", loss + extra, batch_size=len(batch["a"][0]), add_dataloader_idx=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "other"),
     [("min_size", 64), ("min_size", 80), ("max_size", 64), ("max_size", 80), ("max_size_cycle", 80)],
@@ -211,6 +215,7 @@ def test_a_generator_is_measured_as_far_as_it_goes(tmp_path):
     assert [row.values["score"] > 0 for row in watch.history] == [True, True]
 
 
+@pytest.mark.slow
 def test_an_endless_stream_that_is_cut_off_before_it_starts_over_has_no_repeats(tmp_path):
     watch = fitted(tmp_path, DataLoader(Endless(data()), 16), limit_val_batches=3)
     assert watch._run.session.probe.size == 48

@@ -28,6 +28,7 @@ def trained(folder, watch, *callbacks, **settings):
     return chosen
 
 
+@pytest.mark.slow
 def test_a_training_logs_prints_and_draws_them(tmp_path):
     watch = monitor(by_class=True, subgroups="3", class_names=["low", "mid", "high"])
     stop = EarlyStopping("mviz/subgroup/1/total/text", patience=5, check_on_train_epoch_end=False)
@@ -59,6 +60,7 @@ def test_they_change_nothing_else(tmp_path):
     assert torch.equal(*weights)
 
 
+@pytest.mark.slow
 def test_what_is_left_out_is_said_once_and_noted_in_the_first_row(tmp_path):
     watch = monitor(by_class=True)
     fit(tmp_path, watch, max_epochs=3)
@@ -99,6 +101,7 @@ def test_a_run_that_fails_gives_monitored_classes_a_value(tmp_path):
     assert len(watch.history) == 2
 
 
+@pytest.mark.slow
 def test_the_ranking_logs_fractions_and_writes_a_table(tmp_path):
     watch = monitor(explainers=[ExampleRanking(every_n_validations=1)])
     chosen = fit(tmp_path, watch)
@@ -111,6 +114,7 @@ def test_the_ranking_logs_fractions_and_writes_a_table(tmp_path):
     assert [row.note for row in watch.history] == ["", ""]
 
 
+@pytest.mark.slow
 def test_a_class_that_is_left_out_and_monitored_does_not_end_the_training(tmp_path):
     stop = EarlyStopping("mviz/class/0/total/text", patience=5, check_on_train_epoch_end=False)
     watch = monitor(by_class=True)

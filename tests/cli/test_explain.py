@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from helpers.stored_runs import write_run
 from lightning.pytorch.cli import LightningCLI
 
 from mviz_lightning import report
@@ -229,14 +230,13 @@ WRONG = {
 """Name -> configuration, further arguments, what is said."""
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_what_is_missing_is_said_with_what_to_give(trained, capsys, name):
-    config, more, message = WRONG[name]
-    Path("wrong.yaml").write_text(yaml.safe_dump(config))
-    assert explained(*more, config="wrong.yaml", to="none") == 2
-    with pytest.raises(ValueError, match=message):
-        raise ValueError(capsys.readouterr().err)
-    assert not Path("none").exists()
+def test_what_is_missing_is_said_with_what_to_give(trained, capsys):
+    for name, (config, more, message) in WRONG.items():  # in one test, for one training
+        Path("wrong.yaml").write_text(yaml.safe_dump(config))
+        assert explained(*more, config="wrong.yaml", to="none") == 2, name
+        with pytest.raises(ValueError, match=message):
+            raise ValueError(capsys.readouterr().err)
+        assert not Path("none").exists(), name
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,10 @@ def test_what_is_missing_is_said_with_what_to_give(trained, capsys, name):
         ),
     ],
 )
-def test_files_that_are_none_are_said_before_a_model_runs(trained, capsys, arguments, message):
+def test_files_that_are_none_are_said_before_a_model_runs(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("logs/version_0/mviz"), epochs=1)
+    Path("config.yaml").write_text(yaml.safe_dump(CONFIG))
     Path("junk.ckpt").write_text("nothing")
     Path("empty.ckpt").write_bytes(b"")
     Path("list.yaml").write_text("- 7\n")
@@ -296,9 +299,9 @@ def test_files_that_are_none_are_said_before_a_model_runs(trained, capsys, argum
         raise ValueError(capsys.readouterr().err)
 
 
-def test_without_jsonargparse_the_line_to_install_it_is_said(trained, capsys, monkeypatch):
+def test_without_jsonargparse_the_line_to_install_it_is_said(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "jsonargparse", None)
-    assert main(["explain", "--config", "config.yaml", "--ckpt", CHECKPOINTS.format(4)]) == 2
+    assert main(["explain", "--config", __file__, "--ckpt", __file__]) == 2
     assert 'pip install "jsonargparse[signatures]"' in capsys.readouterr().err
 
 

@@ -41,6 +41,7 @@ def digits(count: int = 256, classes: int = 4) -> tuple[Tensor, Tensor]:
     return target, normal(1, classes, 12)[target]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("own", "low", "high"), few([(0.0, 0.99, 1.0), (1.0, 0.4, 0.55), (3.0, 0.02, 0.13), (None, -0.05, 0.02)])
 )
@@ -71,6 +72,7 @@ def test_the_share_that_is_foretold_is_that_of_the_loops() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "modalities"), few([("regression", 3), ("multiclass", 2), ("multilabel", 2)]))
 def test_gain_and_error_are_those_of_the_loops(task: Task, modalities: int) -> None:
     inputs = [normal(number, 40, 2).numpy() for number in range(modalities)]
@@ -136,6 +138,7 @@ def test_partners_of_an_xor_add_much_and_tell_nothing_alone() -> None:
     assert judged(target, "binary", 1, image=image, text=text) is State.COLLAPSED
 
 
+@pytest.mark.slow
 def test_noise_adds_nothing() -> None:
     target, clear = digits()
     found = added(target, "multiclass", 4, image=clear + normal(2, 256, 12), text=normal(3, 256, 30))["text"]
@@ -258,6 +261,7 @@ def test_equal_entries_are_kin_and_unknown_ones_of_nobody(leaf: object, expected
     assert kin_numbers(leaf).tolist() == expected
 
 
+@pytest.mark.slow
 def test_what_is_shared_by_kin_alone_is_no_information() -> None:
     """Every patient has a label, and pictures that are alike: without kin the patient is recognised."""
     patient = torch.arange(240) // 12

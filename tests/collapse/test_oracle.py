@@ -70,6 +70,7 @@ def test_the_theory_is_that_of_the_paper(ratio: float, rho: float, expected: flo
     assert Fusion((ratio, 1.0), rho).ratio == pytest.approx(expected)
 
 
+@pytest.mark.long
 @worlds
 def test_the_smaller_the_initial_weights_the_closer_the_theory(ratio: float, rho: float) -> None:
     errors = []
@@ -181,6 +182,7 @@ def asked(inputs: Tensor, weights: np.ndarray) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ratio", "rho"), spread(WORLDS, 3))
 def test_the_metrics_find_what_the_theory_says(ratio: float, rho: float) -> None:
     told = training(ratio, rho)
@@ -191,6 +193,7 @@ def test_the_metrics_find_what_the_theory_says(ratio: float, rho: float) -> None
             assert found[name] == pytest.approx(value, rel=0.05, abs=0.02), (number, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ratio", "rho"), [(2.0, 0.0), (2.0, 0.5)])
 def test_a_probe_of_64_examples_tells_the_same_story(ratio: float, rho: float) -> None:
     told = training(ratio, rho)

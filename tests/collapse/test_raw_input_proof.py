@@ -112,6 +112,7 @@ def test_too_few_examples_are_not_asked(count: int, *, asked: bool) -> None:
     assert bool(told(draws(0, count), "multiclass", 3, image=normal(0, count, 2))) == asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", few(["regression", "multiclass", "multilabel"]))
 def test_what_is_explained_and_its_error_are_those_of_a_mean_over_examples(task: Task) -> None:
     """Of a single input, on the folds that the seed deals; classes and labels weigh as much as they vary."""
@@ -194,18 +195,21 @@ def noise_proven(count: int, majority: float, seeds: int, columns: int = 20) -> 
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("majority", [0.5, 0.8, 0.95])
 @pytest.mark.parametrize(("count", "seeds"), spread([(64, 100), (128, 40), (256, 15), (512, 6)], 2))
 def test_noise_is_hardly_ever_proof(count: int, seeds: int, majority: float) -> None:
     assert noise_proven(count, majority, seeds) <= seeds // 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "seeds"), [(64, 60), (256, 10)])
 @pytest.mark.parametrize("columns", [1, 2, 3000])
 def test_nor_is_noise_of_few_or_many_columns(count: int, seeds: int, columns: int) -> None:
     assert noise_proven(count, 0.6, seeds, columns) <= seeds // 50
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("classes", [4, 10])
 def test_labels_in_another_order_are_told_by_nothing(classes: int) -> None:
     target = draws(0, 128, classes=classes)

@@ -54,6 +54,7 @@ def drawn(task: Task, seed: int) -> tuple[Tensor, Tensor]:
     return latent + 2 * noise, (latent > 0).long() if task == "binary" else latent
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("score", "task"),
     [

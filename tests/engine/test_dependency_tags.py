@@ -153,6 +153,7 @@ STEPS = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(STEPS), min_size=1, max_size=5))
 def test_tags_of_any_row_of_steps_hold_all_that_has_a_derivative(steps: list[Any]) -> None:

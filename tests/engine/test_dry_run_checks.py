@@ -320,9 +320,11 @@ def test_a_stray_of_a_single_example_cannot_be_seen() -> None:
 class AllButZeros(LateFusion):
     """Fails where an image is all zeros, as a model does that divides by the mean."""
 
+    error: Exception = ValueError("no zeros, please")
+
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
         if not image.any():
-            raise ValueError("no zeros, please")
+            raise self.error
         return super().forward(image, text)
 
 
@@ -335,6 +337,14 @@ def mask_image(module: nn.Module, chunk_size: Any = 128) -> None:
 def test_a_model_that_cannot_be_masked_is_the_users_to_mend() -> None:
     with pytest.raises(ConfigurationError, match=r"'image' are masked \(ValueError: no zeros.*baseline="):
         mask_image(seeded(AllButZeros))
+
+
+@pytest.mark.slow
+def test_memory_that_runs_out_is_not_blamed_on_the_masks() -> None:
+    module = seeded(AllButZeros)
+    module.error = torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(torch.OutOfMemoryError):
+        mask_image(module)
 
 
 def test_an_error_of_our_own_is_not_blamed_on_the_model() -> None:

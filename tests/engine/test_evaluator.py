@@ -60,6 +60,7 @@ def plainly(case: ModelCase, sources: Tensor) -> Tensor:
     return torch.cat(rows)
 
 
+@pytest.mark.long
 @every_family
 def test_answers_are_those_of_plain_forwards_row_by_row(family: Callable[..., ModelCase]) -> None:
     case = family(6)
@@ -147,6 +148,7 @@ def test_a_model_that_squeezes_single_rows_is_evaluated_right() -> None:
     torch.testing.assert_close(evaluator.plain(probe, Query(PAIRS[8:9])), EXPECTED[8:9])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "left"), spread([(35, 18), (20, 18), (9, 9), (5, 4), (3, 2), (2, 2)], 3))
 def test_chunks_are_halved_for_good_when_memory_runs_out(limit: int, left: int) -> None:
     module, evaluator, probe = counted(limit)
@@ -172,6 +174,7 @@ def test_rows_before_the_failure_are_not_evaluated_again() -> None:
     assert module.chunks.seen == [12, 12, 0, 6, 6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -199,6 +202,7 @@ def test_memory_runs_out_on_every_device(error: RuntimeError) -> None:
     assert evaluator.chunk_size == 9
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_at_the_smallest_chunk_is_an_error() -> None:
     module, evaluator, probe = counted(limit=1)
     with pytest.raises(RuntimeError, match="CUDA out of memory"):
@@ -374,6 +378,7 @@ def test_the_device_is_that_of_the_weights_or_buffers(module: nn.Module, device:
     assert device_of(module).type == device
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1, 4])
 def test_memory_that_runs_out_for_good_is_no_endless_loop(scale: int) -> None:
     asking, tried = Evaluator(torch.nn.Linear(1, 1), lambda module, batch: module(batch)), []

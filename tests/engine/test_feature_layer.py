@@ -336,6 +336,7 @@ def test_a_model_that_scores_all_pairs_has_no_features() -> None:
         found.explain(Ask(), [])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_features_are_found_in_every_family_that_has_linear_layers(name) -> None:
     case: ModelCase = FAMILIES[name](COUNT)

@@ -220,6 +220,7 @@ def module(tmp_path: Path) -> Iterator[Holding]:
         del Holding.late
 
 
+@pytest.mark.long
 @every_act
 def test_a_change_is_put_back(module: Holding, act: Callable[[Holding], Any]) -> None:
     before = held(module), module.told()
@@ -228,6 +229,7 @@ def test_a_change_is_put_back(module: Holding, act: Callable[[Holding], Any]) ->
     assert (held(module), module.told()) == before
 
 
+@pytest.mark.long
 @every_act
 def test_an_evaluation_puts_a_change_back(module: Holding, act: Callable[[Holding], Any]) -> None:
     before = held(module), module.told()
@@ -236,6 +238,7 @@ def test_an_evaluation_puts_a_change_back(module: Holding, act: Callable[[Holdin
     assert (held(module), module.told()) == before
 
 
+@pytest.mark.long
 @every_act
 def test_a_change_would_be_seen(module: Holding, act: Callable[[Holding], Any]) -> None:
     before = held(module), module.told()

@@ -107,6 +107,7 @@ def test_scores_of_transformers_are_found_by_their_names(
     assert torch.equal(outputs_of(module, batch, modalities), module(**batch)[name])
 
 
+@pytest.mark.slow
 def test_clip_is_measured_without_a_line_whichever_modality_is_declared_first() -> None:
     module, count = seeded(clip_model), 64
     batch = {**token_leaves(count), "pixel_values": floats(count, 3, 16, 16)}

@@ -32,6 +32,7 @@ BINARY: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("head", BINARY.values(), ids=BINARY.keys())
 def test_a_probability_of_one_output_is_decided_at_one_half(head: Callable[[Tensor], Tensor]) -> None:
     found, expected = report(head, "binary", 1), report(plain, "binary", 1)
@@ -47,6 +48,7 @@ CLASSES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("head", CLASSES.values(), ids=CLASSES.keys())
 def test_probabilities_of_classes_are_those_of_their_logits(head: Callable[[Tensor], Tensor]) -> None:
     found, expected = report(head), report(plain)
@@ -149,6 +151,7 @@ def test_a_regression_between_0_and_1_is_told_by_its_task_and_stays(caplog: pyte
     assert caplog.text.count("the outputs lie between 0 and 1 and are decomposed as values") == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 @pytest.mark.parametrize(("task", "outputs"), [("multiclass", 3), ("binary", 1), ("multilabel", 3)])
 def test_scores_and_shares_do_not_depend_on_the_size_of_the_logits(task: str, outputs: int, scale: float) -> None:

@@ -88,6 +88,7 @@ def joined(logits: Tensor) -> Tensor:
 # -- Probabilities -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("additive", [True, False], ids=["additive", "interacting"])
 @pytest.mark.parametrize(
     ("task", "outputs", "head"),
@@ -154,6 +155,7 @@ AVERAGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
 @pytest.mark.parametrize("average", AVERAGES.values(), ids=AVERAGES.keys())
 def test_an_average_of_unimodal_probabilities_has_no_interaction(average: Any, task: str) -> None:
@@ -267,6 +269,7 @@ def test_a_sigmoid_on_the_way_makes_no_probabilities(head: Callable[[Tensor], Te
     assert "the model returns probabilities" not in report(head, "multilabel").notes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("task", "outputs", "head"),
     [("multiclass", 3, lambda logits: logits.softmax(1)), ("binary", 1, torch.sigmoid)],
@@ -363,6 +366,7 @@ def without(logits: Tensor) -> Tensor:
     return logits[:, [0, 2]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("additive", [True, False], ids=["additive", "interacting"])
 @pytest.mark.parametrize(
     "head",
@@ -392,6 +396,7 @@ def test_the_masked_are_named_by_their_names(caplog: Any) -> None:
     assert caplog.text.count("left out of the shares: dog") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [-float("inf"), SMALLEST, -1e9])
 def test_all_stages_work_and_explain_no_masked_class(value: float) -> None:
     found = report(masking(value), explainers=STAGES)
@@ -429,6 +434,7 @@ def four_classes(logits: Tensor) -> Tensor:
     return masking_by_row(0.0, added=True)(logits)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("value", MASKS[:-1])
 @pytest.mark.parametrize("added", [False, True])
 def test_the_shares_leave_out_a_class_that_some_rows_mask(value: float, added: bool) -> None:
@@ -451,6 +457,7 @@ def test_the_score_reads_the_classes_that_a_row_does_not_mask() -> None:
     assert found.values["score"] == pytest.approx(float((said == integers(2, COUNT, seed=3)).double().mean()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("value", [-torch.inf, -1e9])
 def test_all_stages_work_where_some_rows_mask_a_class(value: float) -> None:
     found = report(masking_by_row(value), explainers=STAGES)

@@ -74,6 +74,7 @@ def assert_exact(module: nn.Module, *names: str, **options: Any) -> None:
     torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 def test_every_family_of_models_is_answered_as_by_plain_forwards(family: Any) -> None:
     case = family(COUNT)

@@ -78,6 +78,7 @@ def ask(module: nn.Module, **options: Any) -> Evaluator:
     return Evaluator(module.eval(), call_forward, **options)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reuse", [True, False])
 @pytest.mark.parametrize("chunk_size", [3, 128])
 @pytest.mark.parametrize("sounds", [True, False])

@@ -235,6 +235,7 @@ def slow_mean(module: nn.Module, sources: Tensor, draws: int) -> tuple[Tensor, T
     return runs.mean(0), runs.std(0) / draws**0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", few([Latent, Scaled]))
 def test_outputs_over_many_draws_are_the_mean_of_single_rows(model: type[nn.Module]) -> None:
     torch.manual_seed(0)

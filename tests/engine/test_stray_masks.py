@@ -177,6 +177,7 @@ def owner_of(leaf: str) -> str:
     return "image" if leaf == "image_mask" else "text"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reverse", [False, True], ids=["image first", "text first"])
 @pytest.mark.parametrize(("function", "strays"), MODELS.values(), ids=MODELS.keys())
 def test_the_pasted_advice_gives_a_mask_to_the_modality_whose_padding_it_marks(

@@ -175,6 +175,7 @@ def test_occlusion_is_feature_ablation(fused: Session) -> None:
     compare(fused, "occlusion", attribute, 1e-4)
 
 
+@pytest.mark.slow
 def test_shapley_values_of_all_masks_are_those_of_all_orders(fused: Session) -> None:
     def attribute(case: Case) -> Tensor:
         settings = {"target": case.output, "feature_mask": case.index, "baselines": case.baseline}

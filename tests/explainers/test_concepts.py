@@ -8,6 +8,7 @@ from reference.scenes import Scenes
 from mviz_lightning.explainers.multimodal_representation.concepts import Trait
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("noise", [0.25, 0.5])
 def test_planted_attributes_are_named_first_and_noise_gets_no_name(noise: float) -> None:
     found = plant(noise, 0)

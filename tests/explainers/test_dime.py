@@ -173,6 +173,7 @@ def test_uc_and_mi_of_two_modalities_are_those_of_the_grid(task: str, outputs: i
         assert output.value == pytest.approx(model(inputs[place])[output.output], abs=1e-10)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 25), st.sampled_from(TASKS))
 def test_uc_and_mi_add_up_to_the_value(example: int, task: tuple[str, int]) -> None:
     found, module = probe_context(THREE, *task), net(THREE, task[1])

@@ -160,6 +160,7 @@ def test_no_more_are_listed_than_asked_for_and_than_there_are(case) -> None:
     assert len(many.worst) == sum(many.counts[name] for name in wrong)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("task", "outputs"), TASKS)
 def test_three_modalities(task, outputs) -> None:
     batch, unimodal, interaction, kinds = planted.errors(task, outputs)
@@ -179,6 +180,7 @@ class Three(planted.Table):
 # -- Against slow loops ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("task", "outputs"), TASKS)
 def test_categories_are_those_of_slow_loops(task, outputs) -> None:
     module = seeded(lambda: LateFusion(outputs=outputs))

@@ -64,6 +64,7 @@ def cross_terms(found: synthetic.Correlations) -> float:
     return max(abs(value) for (name, truth), value in found.items() if synthetic.MEANT.get(name, truth) != truth)
 
 
+@pytest.mark.slow
 def test_the_parts_of_a_known_function_are_found() -> None:
     # Fails with a single donor for all rows, with donors that bring the masked modality along, with an MI from which
     # UC is not subtracted, with masks that do not mask what they say, and with logits that are not centred.
@@ -73,6 +74,7 @@ def test_the_parts_of_a_known_function_are_found() -> None:
     assert meant(found, "MI") >= 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "unimodal", "interaction"), few([(Exact, 0.96, 0.94), (network, 0.95, 0.88)]))
 def test_the_parts_are_found_with_the_defaults(make: Make, unimodal: float, interaction: float) -> None:
     found = correlated(make)

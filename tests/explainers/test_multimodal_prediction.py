@@ -109,6 +109,7 @@ def test_planted_features_are_found_and_no_others_count(case) -> None:
     assert {key: found[key] for key in signs} == signs
 
 
+@pytest.mark.long
 def test_predictions_are_foretold_far_beyond_one_constant_answer(case) -> None:
     task, _, result = case
     values = result.values
@@ -148,6 +149,7 @@ class Noisy(Sparse):
         return super().forward(image, text) + 4 * torch.sin(50 * image[:, : self.head.out_features])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("task", TASKS)
 def test_weights_and_fidelity_are_those_of_the_slow_elastic_net(task) -> None:
     found = session(task, Noisy(task))
@@ -241,6 +243,7 @@ def test_a_class_that_is_never_predicted_is_left_out() -> None:
     assert result.values["fidelity"] > 0.9
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:swapping 'text' among 16 examples leaves the scores bit-identical")
 @pytest.mark.parametrize("task", ["multiclass", "binary", "multilabel"])
 def test_predictions_that_are_always_the_same_need_no_feature(task) -> None:

@@ -12,12 +12,14 @@ from torch import nn
 
 from mviz_lightning.explainers import MultimodalPrediction, MultimodalRepresentation
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.explainers.multimodal_prediction.figure import LOWERS, RAISES
+from mviz_lightning.explainers.multimodal_prediction.figure import GAP, LOWERS, NAME, RAISES
 from mviz_lightning.explainers.multimodal_prediction.result import PredictionResult, ReferenceExample
+from mviz_lightning.explainers.multimodal_prediction.thumbnails import ACROSS as THUMBNAILS_ACROSS
 from mviz_lightning.explainers.multimodal_prediction.thumbnails import MODALITIES, Stamps
 from mviz_lightning.modalities.of_probe import modality_types_of
-from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
 from mviz_lightning.plotting.labels import Labels
+from mviz_lightning.plotting.panels import MARGIN
 from mviz_lightning.plotting.text_rendering import font
 from mviz_lightning.sinks.records import Picture, Table
 
@@ -88,6 +90,7 @@ def test_features_stand_there_with_weight_activation_and_what_they_add(case) -> 
         assert ("the same." in joined) == bool(one.agrees)
 
 
+@pytest.mark.long
 def test_the_words_of_the_example_and_of_those_that_activate_a_feature_are_written(case) -> None:
     task, found, result = case
     _, written = pictured(METHOD, result, drawing(found, task))
@@ -97,9 +100,10 @@ def test_the_words_of_the_example_and_of_those_that_activate_a_feature_are_writt
         examples = [one.example]
         for effect in one.effects:
             examples += [strong.example for strong in result.activating[effect.feature]]
-        assert [line[:17] for line in lines] == [" ".join(kind.names(example))[:17] for example in examples]
+        assert [line[:13] for line in lines] == [" ".join(kind.names(example))[:13] for example in examples]
 
 
+@pytest.mark.long
 def test_pictures_of_the_example_and_of_those_that_activate_a_feature_are_drawn_in_order(case) -> None:
     task, found, result = case
     records, _ = pictured(METHOD, result, drawing(found, task))
@@ -124,11 +128,12 @@ def first_of(pixels, colour, below=-1):
     return next((int(row) for row in rows if row > below), None)
 
 
+@pytest.mark.long
 def test_what_inputs_are_those_of_is_not_cut_off(case) -> None:
     task, found, result = case
     _, written = pictured(METHOD, result, drawing(found, task), WHEN)
     said = {line for lines in written.values() for line in lines if line == "most activating examples:"}
-    assert [font(FontProperties(size=7.5), 7.5 * 100 / 72).getlength(words) <= 150 for words in said] == [True]
+    assert [font(FontProperties(size=8), 8 * DPI / 72).getlength(words) <= 1.9 * DPI for words in said] == [True]
 
 
 def test_bars_point_to_where_the_effect_goes(case) -> None:
@@ -140,10 +145,11 @@ def test_bars_point_to_where_the_effect_goes(case) -> None:
         colour = RAISES if largest > 0 else LOWERS
         rgb = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
         columns = np.nonzero((pixels == rgb).all(-1).any(0))[0]
-        middle = (172 + 618) / 2  # of the panel
+        left, right = DPI * (MARGIN + NAME), DPI * (WIDTH - MARGIN - GAP)
+        middle = (left + right) / 2  # of the panel
         assert (columns.mean() > middle) == (largest > 0)
         # The zero line covers a pixel, and at either end one is of mixed colour.
-        assert np.ptp(columns) + 1 == pytest.approx(446 / 2.16, abs=3)
+        assert np.ptp(columns) + 1 == pytest.approx((right - left) / 2.16, abs=3)
 
 
 def test_tables_lead_to_stage_three(case) -> None:
@@ -166,6 +172,7 @@ def test_tables_lead_to_stage_three(case) -> None:
     assert [row[2] for row in records["method/outputs"].rows] == list(result.non_zero.values())
 
 
+@pytest.mark.long
 def test_without_inputs_nothing_of_them_is_told(case) -> None:
     task, found, result = case
     shown, _ = pictured(METHOD, result, drawing(found, task))
@@ -209,6 +216,7 @@ def test_without_examples_there_are_tables_alone(case) -> None:
     assert list(records) == ["method/weights", "method/outputs", "method/summary"]
 
 
+@pytest.mark.long
 def test_the_summary_says_how_far_the_sparse_model_goes(case) -> None:
     task, found, result = case
     values = {"fidelity": 0.876, "fidelity_baseline": 0.25, "accuracy": 0.6}
@@ -227,6 +235,7 @@ def test_the_summary_says_how_far_the_sparse_model_goes(case) -> None:
     )
 
 
+@pytest.mark.long
 def test_one_canvas_serves_all_pictures(case, monkeypatch) -> None:
     task, found, result = case
     made, start = [], Canvas.__init__
@@ -253,8 +262,8 @@ def test_no_more_modalities_are_shown_than_there_is_room_for() -> None:
     for count in range(1, 6):
         stamps = Stamps.of(DrawingContext({f"m{k}": image for k in range(count)}, Labels("binary")), 3)
         assert len(stamps.modality_types) == min(count, MODALITIES)
-        assert stamps.left >= 3.3 - 1e-9
-        assert stamps.left + stamps.width * len(stamps.modality_types) == pytest.approx(6.3)
+        assert stamps.width * len(stamps.modality_types) <= THUMBNAILS_ACROSS + 1e-9  # the rest is for the words
+        assert stamps.left + stamps.width * len(stamps.modality_types) == pytest.approx(WIDTH - MARGIN)
 
 
 def planted_kinds():

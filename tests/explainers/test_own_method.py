@@ -113,6 +113,7 @@ def test_a_method_of_ones_own_is_evaluated_logged_drawn_and_written(tmp_path: Pa
     assert watch.explanation_history.entries == []  # it draws nothing over the epochs
 
 
+@pytest.mark.slow
 def test_what_it_remembers_survives_a_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "half.ckpt"
     fit(tmp_path, monitor(explainers=[Swap()])).save_checkpoint(path)
@@ -301,6 +302,7 @@ def test_a_method_is_exported_and_its_result_and_figure_lie_in_its_folder(method
     assert f"        from {room}.{SHOWN_AS.get(folder, 'figure')} import" in source  # inside of draw()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_a_method_imports_nothing_of_other_methods(folder: str) -> None:
     names = [

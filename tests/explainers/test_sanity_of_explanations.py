@@ -178,6 +178,7 @@ def alike(model: nn.Module) -> list[Tensor]:
     return [values[example].flatten().abs() for example in range(EXAMPLES) for values in BATCH.values()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("planted", [edges, half_edges, chance, alike])
 def test_explanations_that_do_not_follow_the_model_are_found_out(planted: Explain, net: Net) -> None:
     assert not follows_the_model(planted, net)

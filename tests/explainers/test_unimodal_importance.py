@@ -124,6 +124,7 @@ def assert_known(found: Session, result: ImportanceResult, truth: str = "truth",
 # -- Known answers -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("model", [Linear, Bilinear])
 def test_all_methods_find_what_is_linear_in_a_modality(model: type[nn.Module], method: str) -> None:
@@ -190,6 +191,7 @@ def test_lime_gives_a_slow_ridge_regression_on_the_masks() -> None:
         np.testing.assert_allclose(part.weights.numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_the_change_and_the_gap_are_those_of_the_model(method: str) -> None:
     found = of(Fused())
@@ -240,6 +242,7 @@ def test_lime_tells_how_well_it_foretells_masks_and_others_do_not(power: int, tr
                 assert part.r2 is None
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:swapping 'b' among 16 examples leaves the scores bit-identical")
 @pytest.mark.parametrize("hearing", [0.0, 1e-8], ids=["not at all", "within rounding"])
 @pytest.mark.parametrize("method", METHODS)
@@ -314,6 +317,7 @@ class Head(nn.Module):
         return self.net.truth(a, b)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     ("kind", "outputs", "roles"),
@@ -367,6 +371,7 @@ def sentences(count: int = COUNT) -> dict[str, Tensor]:
     return {"image": floats(count, 2), "ids": ids, "mask": mask, "label": integers(3, count)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("masked", [True, False], ids=["attention mask", "token 0"])
 @pytest.mark.parametrize("method", METHODS)
 def test_tokens_are_followed_to_their_embeddings(method: str, masked: bool) -> None:
@@ -402,6 +407,7 @@ def spoken(count: int = COUNT) -> dict[str, Any]:
     return {"image": floats(count, 2), "text": texts, "label": integers(3, count)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 def test_strings_are_occluded_where_nothing_can_be_derived(method: str) -> None:
     found = of(Letters(), spoken(), ["image", "text"])
@@ -499,6 +505,7 @@ def totals(found: Session, method: str, count: int | None = None, output: int | 
     return sums
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("count", [None, 5])
 def test_totals_are_those_of_a_slow_sum_over_examples(method: str, count: int | None) -> None:

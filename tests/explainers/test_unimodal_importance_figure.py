@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from explainers.test_dime_figure import PATCH, coloured, column, count, drawing, patches
+from explainers.test_dime_figure import coloured, count, drawing, patches
 from helpers.batches import floats
 from helpers.modality_checks import BLUE, RED
 from matplotlib.text import Text
@@ -21,6 +21,7 @@ from mviz_lightning.explainers.unimodal_importance.figure import (
     LETTERS,
     METHODS,
     NAME,
+    PANEL,
     in_lines,
     strongest,
     sum_verdict,
@@ -31,9 +32,18 @@ from mviz_lightning.explainers.unimodal_importance.result import (
     OutputImportance,
     SegmentAttribution,
 )
-from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
 from mviz_lightning.plotting.labels import format_weight
+from mviz_lightning.plotting.panels import GAP, MARGIN
 from mviz_lightning.sinks.records import Picture, Record, Table
+
+PATCH = (DPI * PANEL / 2) ** 2
+"""Pixels of a segment."""
+
+
+def column(pixels: Any, number: int) -> Any:
+    left = MARGIN + number * (PANEL + GAP)
+    return pixels[:, round(DPI * left) + 2 : round(DPI * (left + PANEL)) - 2]
 
 
 def part(
@@ -105,11 +115,13 @@ def test_lime_is_faded_where_it_does_not_foretell_masks_and_others_are_not(
     texts: list[Text], r2: float | None, strength: float, said: str
 ) -> None:
     method = "shap" if r2 is None else "lime"
-    found = column(picture(result({"image": part([1.0, 0, 0, 0], method=method, r2=r2)})), 1)
+    image = drawn(result({"image": part([1.0, 0, 0, 0], method=method, r2=r2)}))[0]
+    assert isinstance(image, Picture)
+    found = column(image.pixels, 1)
     # Of a white image, weights of 0 are all but white.
     assert count(found, coloured(strength)) == pytest.approx(PATCH if strength else 4 * PATCH, rel=0.05)
     assert said in [text.get_text() for text in texts]
-    assert f", by {METHODS[method]}, from what it is" in words(texts)
+    assert f", by {METHODS[method]}, from what it is" in image.note
 
 
 def test_rounding_is_no_effect(texts: list[Text]) -> None:
@@ -144,7 +156,7 @@ def test_the_strongest_parts_are_listed_beside_the_map(texts: list[Text]) -> Non
     assert [text.get_text() for text in listed] == ["name1", "name3", "name7", "name5", "name0"]
     weights = [text.get_text() for text in texts if text.get_ha() == "right"]
     assert weights == ["-0.90", "+0.70", "+0.30", "-0.20", "+0.10"]
-    assert all(text.get_position()[0] == pytest.approx(NAME / 6.4) for text in listed)
+    assert all(text.get_position()[0] == pytest.approx(NAME / WIDTH) for text in listed)
 
 
 def test_equal_weights_are_listed_in_the_order_of_their_units() -> None:
@@ -179,8 +191,8 @@ def test_long_names_and_small_numbers_stay_inside_the_picture_and_off_each_other
     ("name", "lines"),
     [
         ("cat", ["cat"]),
-        ("channel 2, steps 114-120", ["channel 2, steps", "114-120"]),
-        ("x" * 30, ["x" * LETTERS, "x" * (30 - LETTERS)]),
+        ("channel 2, steps 114-120", ["channel 2,", "steps 114-120"]),
+        ("x" * 25, ["x" * LETTERS, "x" * (25 - LETTERS)]),
         ("x" * 99, ["x" * LETTERS, "x" * (LETTERS - 1) + "…"]),
         ("", [""]),
     ],
@@ -208,13 +220,14 @@ def test_weights_are_short(value: float, written: str) -> None:
 
 def test_a_picture_says_which_output_which_class_and_why_another_method(texts: list[Text]) -> None:
     one = part([1.0, 0, 0, 0], method="occlusion", reason="no gradient reaches it")
-    picture(result({"image": one}, {"image": one}, role="true"))
+    image = drawn(result({"image": one}, {"image": one}, role="true"))[0]
+    assert isinstance(image, Picture)
     said = words(texts)
     assert "Example 17: predicted dog (0.90), target cat - wrong" in said
     assert "cat (true): logit 0.50" in said
     assert "dog (true): logit 0.50" in said
-    assert "image by occlusion: no gradient reaches it." in said
-    assert "by occlusion, from" not in said  # nobody asked for it
+    assert "image by occlusion: no gradient reaches it." in image.note
+    assert "by occlusion, from" not in image.note  # nobody asked for it
     picture(result({"image": part([1.0, 0, 0, 0])}, role="output"))
     assert "cat: logit 0.50" in words(texts)
 

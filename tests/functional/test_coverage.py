@@ -40,6 +40,7 @@ def covering(found: Simulation) -> bool:
     return bool((found.coverage >= 0.90 - 3 * found.coverage_error).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
 @pytest.mark.parametrize("model", spread(MODELS, 3), ids=lambda model: model.name)
 def test_shares_are_unbiased_and_their_intervals_cover_the_truth(model: Model, correlation: float) -> None:
@@ -88,6 +89,7 @@ def test_the_truths_of_the_functions_are_those_of_many_examples(model: Model) ->
         assert total == pytest.approx(float(model.truth[model.modalities + m]), abs=0.04)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", [TWO[1], THREE[1]], ids=lambda model: model.name)
 def test_an_interval_of_half_the_width_fails_the_bound_of_coverage(model: Model) -> None:
     found = simulated(model.name, 0.0)
@@ -148,6 +150,7 @@ def totals(found: Simulation, modalities: int) -> float:
     return float(found.rmse[modalities : 2 * modalities].mean())
 
 
+@pytest.mark.slow
 def test_of_two_modalities_more_examples_gain_and_more_cells_of_the_same_do_not() -> None:
     before = totals(simulated(TWO[1].name, 0.0), 2)
 

@@ -401,6 +401,7 @@ def test_the_components_of_tuples_without_an_example_equal_the_loops(modalities:
         np.testing.assert_allclose(plan.without_each(outputs)[example], expected, atol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("modalities", "size"), [(2, 16), (3, 16), (3, 32), (4, 16), (6, 24)])
 def test_the_jackknife_over_examples_overestimates_the_variance_by_no_more_than_it_says(
     modalities: int, size: int

@@ -67,6 +67,7 @@ def one_group(outputs: np.ndarray, plan: Design, chosen: np.ndarray) -> tuple[np
     return np.array(effects), np.array(errors), np.array(sureness)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("modalities", "size"), SHAPES)
 def test_effects_and_errors_equal_those_of_a_fit_for_every_donor(modalities: int, size: int) -> None:
     (outputs, chosen), plan = drawn(modalities, size, groups=1), design(modalities, size)

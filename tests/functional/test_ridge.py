@@ -104,6 +104,7 @@ def test_half_precision_does_not_overflow() -> None:
     assert standardised_kernel(features).isfinite().all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("columns", [COLUMNS - 1, COLUMNS, COLUMNS + 1, 2 * COLUMNS + 5])
 def test_many_columns_are_read_in_pieces_and_all_of_them(columns: int) -> None:
     features = normal(3, 6, columns)
@@ -217,6 +218,7 @@ def test_the_penalty_is_that_of_scikit_learns_cross_validation() -> None:
     close(fitted(features, targets, inside, outside)[1][:, 0], expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("outputs", [1, 2])
 @pytest.mark.parametrize("columns", [1, 4, 25])
 def test_held_out_folds_are_predicted_as_by_the_loops(columns: int, outputs: int) -> None:

@@ -184,6 +184,7 @@ def chosen(values, targets, held_out, family):
     return path[place], fits[place]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [0, 10])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_sparsest_model_within_a_standard_error_of_the_best_is_chosen(family, seed):

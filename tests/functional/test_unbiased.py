@@ -18,6 +18,7 @@ def measured(plan: Design, world: World) -> Tensor:
     return plan.components(world.outputs(recombined(plan, examples)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("follow", [0.0, 0.9])
 @pytest.mark.parametrize(("modalities", "size"), [(2, 4), (2, 8), (2, 9), (3, 12), (3, 16)])
 def test_components_average_to_the_enumerated_truth(modalities: int, size: int, follow: float) -> None:
@@ -26,6 +27,7 @@ def test_components_average_to_the_enumerated_truth(modalities: int, size: int, 
     assert deviation(measured(plan, world), world.truth(plan.pairs)).max() < 4
 
 
+@pytest.mark.slow
 def test_components_of_four_modalities_average_to_the_enumerated_truth() -> None:
     world, plan = World.random(4, seed=4, levels=2, outputs=1), design(4, 16)
 
@@ -68,6 +70,7 @@ def known(model: Model, correlation: float) -> tuple[Tensor, Tensor]:
     return components / everything, torch.cat([torch.ones(1), model.truth])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correlation", [0.0, 0.9])
 @pytest.mark.parametrize("model", spread([*TWO, *THREE], 3), ids=lambda model: model.name)
 def test_components_of_known_models_average_to_their_variances(model: Model, correlation: float) -> None:

@@ -58,6 +58,7 @@ def two_labels(model: nn.Module, data: Any) -> Tensor:
     return functional.cross_entropy(first, data["label_a"]) + functional.cross_entropy(second, data["label_b"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["score", "total", "collapse", "class", "contribution", "dime", "rows", "shares"])
 def test_a_name_of_a_key_of_ours_gets_a_trailing_underscore(name: str) -> None:
     from mviz_lightning.explainers import DIME
@@ -117,6 +118,7 @@ def test_an_unknown_head_in_an_argument_is_refused(argument: str) -> None:
         found(**{argument: {"noun": value}})
 
 
+@pytest.mark.slow
 def test_arguments_by_head() -> None:
     plain = found()
     report = found(
@@ -135,6 +137,7 @@ def test_what_is_said_of_a_head_is_checked_at_once() -> None:
         found(score={"a": 3})
 
 
+@pytest.mark.slow
 def test_the_target_of_a_head_replaces_that_of_its_loss() -> None:
     other = batch() | {"other": (batch()["label_a"] + 1) % 3}
     plain, report = found(), found(data=other, target={"a": "other"})
@@ -148,6 +151,7 @@ def predict(model: nn.Module, data: Any) -> Any:
     return model(data["one"], data["two"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", spread(["dict", "nested", "dataclass", "tuple"], 2))
 @pytest.mark.parametrize("given", [True, False])
 def test_heads_of_what_a_function_or_forward_returns(form: str, given: bool) -> None:

@@ -41,6 +41,7 @@ def compares_batches(model: Any, data: Any) -> Tensor:
     return functional.mse_loss(found["c"], data["label_c"]) + functional.cross_entropy(normal, data["label_a"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("loss", "why"),
     [

@@ -47,6 +47,7 @@ def costs(model: ThreeHeads, heads: list[str], **settings: Any) -> tuple[int, li
     return cost_of_run(session), [*FORWARDS]
 
 
+@pytest.mark.slow
 def test_three_heads_cost_the_rows_and_the_forwards_of_one() -> None:
     one = costs(ThreeHeads(), ["c"], explainers=[DIME(num_examples=2)])
     three = costs(ThreeHeads(), ["c", "a", "b"], explainers=[DIME(num_examples=2)])

@@ -70,6 +70,7 @@ def measured(session: Session) -> dict[str, float]:
         return session.run().values
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", FORMS)
 def test_totals_of_heads_that_read_other_inputs(form: str) -> None:
     report = found(ThreeHeads(form))
@@ -83,6 +84,7 @@ def test_totals_of_heads_that_read_other_inputs(form: str) -> None:
     assert report.values["interaction"] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", few(FORMS, 2))
 def test_each_head_has_the_bits_of_a_model_with_this_head_alone(form: str) -> None:
     model = ThreeHeads(form)

@@ -70,6 +70,7 @@ def test_a_head_that_never_learns_raises_no_alarm_and_is_named_once(tmp_path: Pa
     assert "UnimodalCollapse: no modality was judged" not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unwritten")
 def test_the_alarm_of_a_collapsed_head_names_it_and_spares_the_other(tmp_path: Path) -> None:
     watch, tell = monitor(), UnimodalCollapse(patience=1)
@@ -119,6 +120,7 @@ def test_an_alarm_of_a_further_head_acts(tmp_path: Path) -> None:
     assert told == ["text (head verb)"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unwritten")
 @pytest.mark.parametrize("entry", few(["validate", "test"]))
 def test_validate_and_test_measure_all_heads(tmp_path: Path, entry: str) -> None:
@@ -131,6 +133,7 @@ def test_validate_and_test_measure_all_heads(tmp_path: Path, entry: str) -> None
     assert given.callback_metrics["mviz/verb/collapse/text"] == 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("unwritten")
 @pytest.mark.parametrize("sanity", [0, 2])
 def test_a_key_of_a_further_head_can_be_monitored_from_the_first_validation_on(tmp_path: Path, sanity: int) -> None:
@@ -221,6 +224,7 @@ def test_the_training_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert all(map(torch.equal, weights(plain), weights(watched)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unwritten")
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_a_training_that_resumes_goes_on_with_all_heads(tmp_path: Path) -> None:

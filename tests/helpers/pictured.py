@@ -11,13 +11,14 @@ from matplotlib.text import Text
 from mviz_lightning.explainers import Explainer
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.plotting import canvas
+from mviz_lightning.plotting.canvas import LEGIBLE
 from mviz_lightning.sinks.records import Picture, Record
 
 
 def pictured(
     explainer: Explainer, result: Any, drawing: DrawingContext, when: str = ""
 ) -> tuple[dict[str, Record], dict[str, list[str]]]:
-    """Return the records of a result by key, and the lines of text of each picture; text outside of a picture fails."""
+    """Return the records of a result by key, and each picture's lines, its note as the last; text outside fails."""
     written: list[list[str]] = []
     draw = canvas.pixels
 
@@ -29,6 +30,7 @@ def pictured(
             box = text.get_window_extent(renderer)
             inside = box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0 and box.y1 <= figure.bbox.height
             assert inside, f"{text.get_text()!r} leaves the picture: {box}"
+            assert shown_size(text) >= LEGIBLE, f"{text.get_text()!r} is {shown_size(text):.1f} pixels tall"
         written.append([line for text in found for line in text.get_text().split("\n")])
         return pixels
 
@@ -36,7 +38,14 @@ def pictured(
         patch.setattr(canvas, "pixels", read)
         records = explainer.draw(result, drawing, when)
     images = [record for record in records if isinstance(record, Picture)]
-    return {record.key: record for record in records}, dict(zip(keys(images), written, strict=True))
+    said = [[*lines, *filter(None, [image.note])] for lines, image in zip(written, images, strict=True)]
+    return {record.key: record for record in records}, dict(zip(keys(images), said, strict=True))
+
+
+def shown_size(text: Text) -> float:
+    """Return the font size in pixels of a text at the width at which TensorBoard shows pictures."""
+    figure = text.get_figure(root=True)
+    return text.get_fontsize() * figure.dpi / 72 * canvas.SHOWN_WIDTH / figure.bbox.width
 
 
 def keys(records: Sequence[Record]) -> list[str]:

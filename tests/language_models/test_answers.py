@@ -326,6 +326,7 @@ def test_texts_that_are_labelled_as_a_whole_are_asked_for_the_start_of_answers()
         explain(Answering(), [labelled_as_a_whole()], modalities=NAMED, **FEW)
 
 
+@pytest.mark.slow
 def test_answers_begin_behind_the_tokens_that_are_given() -> None:
     start = [VOCABULARY["answer"], VOCABULARY["is"]]
     named = {"image": "pixel_values", "text": Modality("input_ids", answer_start=start)}
@@ -337,6 +338,7 @@ def test_answers_begin_behind_the_tokens_that_are_given() -> None:
     assert session.class_names == ANSWERS
 
 
+@pytest.mark.slow
 def test_classes_without_a_tokenizer_are_named_by_their_ids() -> None:
     module = Answering()
     module.tokenizer = None
@@ -395,6 +397,7 @@ def test_collators_data_sets_and_properties_may_hold_the_tokenizer() -> None:
 NAMES = ["rouge", "vert", "bleu", "deux", "trois"]
 
 
+@pytest.mark.slow
 def test_names_of_ones_own_stay() -> None:
     assert session_of(Answering(), class_names=NAMES, **FEW)[0].class_names == NAMES
 

@@ -45,6 +45,7 @@ def encodings(model: nn.Module, run: Callable[[], Any]) -> tuple[Any, int]:
         return run(), len(tally.seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind"),
     spread(
@@ -93,6 +94,7 @@ def first_alone(encodings: Sequence[Any]) -> Any:
     return type(encodings[0])(pooler_output=[first[:1].expand(count, -1) for count in counts])
 
 
+@pytest.mark.slow
 def test_encodings_that_are_wrong_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     evaluator, probe = score_of(FAMILIES["Qwen2-VL"], first_tokens)
     once = replace(evaluator, packing=Packing(closed="this is tried without"))

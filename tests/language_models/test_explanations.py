@@ -87,6 +87,7 @@ def slow_logits(family: Family, items: int, text: int, masked: Sequence[str]) ->
     return family.own_model()(**batch | positions | {"attention_mask": mask}).logits[0, -1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
 def test_masked_words_are_hidden_and_others_stay_in_place(family: Family, side: str) -> None:

@@ -125,6 +125,7 @@ def test_rows_that_give_other_logits_alone_are_refused() -> None:
         check_rebuilt_rows(evaluator_of(model), probe)
 
 
+@pytest.mark.long
 @EVERY
 def test_every_family_passes_the_checks_before_the_training(family: Family) -> None:
     probe = probe_of(family, single_questions(family), "left")

@@ -200,6 +200,7 @@ STEPS = [
 ]
 
 
+@pytest.mark.long
 @torch.no_grad()
 @pytest.mark.parametrize(("family", "step", "change"), STEPS, ids=lambda one: getattr(one, "__name__", ""))
 def test_recombined_rows_are_given_to_the_model_as_the_step_gives_its_own(
@@ -255,6 +256,7 @@ def readings(language: LanguageModel) -> dict[str, AnswerReading]:
     }
 
 
+@pytest.mark.long
 @torch.no_grad()
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("step", [plain, in_parts], ids=lambda step: step.__name__)
@@ -285,6 +287,7 @@ def test_a_step_that_does_by_parts_what_the_model_does_agrees(step: Any) -> None
     assert settled(step).given is None
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_embeddings_that_the_step_makes_in_its_own_way_are_made_in_a_replay() -> None:
     probe, language = probe_for(LLAVA), settled(of_other_embeddings)

@@ -47,6 +47,7 @@ def logits_alone(family: Family, question: Question) -> Tensor:
     return family.own_model()(**family.batch([question])).logits[0]
 
 
+@pytest.mark.long
 @EVERY
 @SIDES
 @torch.no_grad()

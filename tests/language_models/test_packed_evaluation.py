@@ -32,6 +32,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed_evaluation, "WORTHWHILE", 0)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("name", ["LLaVA", "LLaVA-NeXT", "Qwen2-VL", "Qwen2-Audio"])
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -49,6 +50,7 @@ def test_packed_scores_are_those_of_plain_rows(name: str, side: str, kind: Calla
     assert sum(packed) - endings == evaluator.packing.computed < evaluator.packing.asked
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("kind", SCORES)
 def test_items_that_see_the_text_are_evaluated_plainly(kind: Callable[..., Any]) -> None:
@@ -61,6 +63,7 @@ def test_items_that_see_the_text_are_evaluated_plainly(kind: Callable[..., Any])
     assert evaluator.reuse
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("always")
 def test_packed_rows_that_are_wrong_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     evaluator, probe = score_of(FAMILIES["LLaVA"], first_tokens)

@@ -30,6 +30,7 @@ def pair(questions: list[Question], i: int, j: int) -> Question:
     return Question(questions[j].words, questions[i].items, questions[j].answer)
 
 
+@pytest.mark.long
 @EVERY
 @SIDES
 def test_every_pair_is_the_processors_own_batch(family: Family, side: str) -> None:
@@ -49,6 +50,7 @@ def test_rows_as_they_are_are_the_processors_own_batch_of_all(family: Family, si
     assert differences(probe.batch(rows_of([(k, k) for k in range(4)]), {}), family.batch(questions, side)) == []
 
 
+@pytest.mark.long
 @EVERY
 @SIDES
 def test_logits_of_rebuilt_rows_are_those_of_the_processors_batch(family: Family, side: str) -> None:
@@ -70,6 +72,7 @@ def mixed(family: Family) -> list[Question]:
     return [Question(*one) for one in zip(words, items, answers, strict=True)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", SEVERAL, ids=lambda family: family.name)
 @SIDES
 def test_several_items_and_texts_without_any(family: Family, side: str) -> None:

@@ -110,6 +110,7 @@ def test_groups_may_be_added_in_any_pieces(seed: int, piece: int) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 @given(seeds)
 def test_an_offset_common_to_all_classes_changes_no_share(seed: int) -> None:
     outputs, offset = rows(2, 6, 4, seed), normal(seed, 4, 36, 1)

@@ -315,6 +315,7 @@ def report(method: Any, **options: Any) -> Any:
 METHODS = [DIME(num_examples=2), UnimodalImportance(num_examples=2), CrossModalInteraction(num_examples=2)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_examples_that_are_explained_are_heard(tmp_path: Path, method: Any) -> None:
     batch, found = report(method, sample_rate=RATE)
@@ -362,6 +363,7 @@ def test_an_example_is_heard_once_whatever_explains_it_and_however_often() -> No
     assert len(sink.images) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_offline")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:wandb.*")
 @pytest.mark.parametrize("show_inputs", [True, False])

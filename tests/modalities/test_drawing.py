@@ -88,6 +88,7 @@ def test_every_modality_type_draws_its_input_and_its_weights(name: str, width: i
     assert 0.1 <= modality_type.aspect(0) <= 1.6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ALIKE])
 def test_another_example_looks_different_only_where_inputs_are_shown(name: str) -> None:
     modality_type, other = case(name), case(name, swapped=True)
@@ -102,6 +103,7 @@ def test_another_example_looks_different_only_where_inputs_are_shown(name: str) 
         assert not np.array_equal(drawn(modality_type, weights), drawn(other, weights))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in CASES if name != "superpixels"])
 def test_other_weights_look_different(name: str) -> None:
     modality_type = case(name)

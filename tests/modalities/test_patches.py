@@ -311,6 +311,7 @@ class PackedBrightness(nn.Module):
         return (sums + batch["tab"].sum(1)).unsqueeze(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pictures", [1, 2])
 def test_packed_pictures_are_read_explained_and_drawn(pictures: int) -> None:
     examples = [

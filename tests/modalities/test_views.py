@@ -101,6 +101,7 @@ def test_a_kept_picture_is_that_of_the_figures(kind, given):
         assert abs(picture_of(found) - shrunk).mean() < 20  # noise is the hardest picture to compress
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "given"), [one for one in KINDS if one[0] in ("image", "video", "patches")])
 def test_kept_segments_are_those_that_are_masked(kind, given):
     one = modality_type(given)

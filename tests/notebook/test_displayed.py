@@ -130,6 +130,7 @@ def test_a_result_is_a_long_data_frame(shown, name):
     assert not any(isinstance(cell, list | dict | torch.Tensor) for cell in frame.to_numpy().flatten())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in SHOWN if name != "result own"])
 def test_a_result_is_drawn_into_new_axes_or_given_ones(shown, name):
     figure, axes = shown[name].plot()
@@ -314,6 +315,7 @@ def test_a_picture_shows_itself():
     assert repr(picture) == "Picture(key='mviz/shares', pixels=<ndarray (4, 5, 3)>, caption='epoch 3', keep=False)"
 
 
+@pytest.mark.slow
 def test_a_feature_and_an_example_are_plotted_as_the_method_draws_them(report):
     feature, explanation = report.results["representation"].shown[1], report.explanations["dime"][1]
     pictures = {picture.key: picture.pixels for picture in report.pictures()}

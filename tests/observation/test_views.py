@@ -92,6 +92,7 @@ def without_cost(values: dict[str, float]) -> dict[str, float]:
     return {key: value for key, value in values.items() if key != "agreement"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sort", [False, True])
 @pytest.mark.parametrize("step", STEPS)
 def test_the_mean_of_the_rows_of_an_example_is_measured(step, sort):

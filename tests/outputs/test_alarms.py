@@ -118,6 +118,7 @@ def of_alarm(found):
     return [text for text in found.warned if "collapsed" in text]
 
 
+@pytest.mark.slow
 def test_only_the_head_that_does_not_hear_the_text_alarms(of_case):
     found = of_case("two heads")
     assert alarms(found) == {
@@ -137,6 +138,7 @@ def test_a_head_that_has_no_text_by_construction_does_not_alarm(of_case):
     assert of_alarm(found) == []
 
 
+@pytest.mark.slow
 def test_trained_towers_do_not_alarm(of_case):
     found = of_case("CLIP")
     assert found.values["score"] > 0.8
@@ -159,6 +161,7 @@ def test_towers_that_never_saw_pairs_are_at_chance(of_case):
     assert found.values["score"] < of_case("CLIP").values["score"] / 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", names(CASES, {"two heads", "CLIP", "CLIP with a constant tower"}))
 def test_the_training_is_the_same(name, of_case):
     assert of_case(name).same

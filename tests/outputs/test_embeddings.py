@@ -40,6 +40,7 @@ def of_places(values):
     return {key.replace("/0", "/image").replace("/1", "/text"): value for key, value in values.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_the_geometry_of_the_embeddings_is_that_of_the_definitions(name, of_kind):
     found = of_kind(name)
@@ -48,6 +49,7 @@ def test_the_geometry_of_the_embeddings_is_that_of_the_definitions(name, of_kind
     assert given == pytest.approx(right, rel=0, abs=NEAR.get(name, 1e-6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_the_score_is_retrieval_within_groups(name, of_kind):
     found = of_kind(name)
@@ -56,6 +58,7 @@ def test_the_score_is_retrieval_within_groups(name, of_kind):
     assert {key: found.values[key] for key in wanted} == pytest.approx(wanted, rel=0, abs=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     found = of_kind(name)
@@ -78,6 +81,7 @@ def test_shares_are_those_of_scalar_pairs(name, of_kind):
     assert np.isclose(values["contribution/image"] + values["contribution/text"] + values["interaction"], 1)
 
 
+@pytest.mark.slow
 def test_each_pair_of_three_towers_is_measured(tmp_path):
     found = measured(THREE_TOWERS, tmp_path, group_size=16)
     sides, data = dict(zip(THREE_TOWERS.towers, embedded(THREE_TOWERS, found), strict=True)), THREE_TOWERS.data()

@@ -37,6 +37,7 @@ def estimates(values):
     return {key: value for key, value in values.items() if any(part in ESTIMATES for part in key.split("/"))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_every_head_has_the_values_of_loops_over_its_pairs(name, of_kind):
     found = of_kind(name)
@@ -45,6 +46,7 @@ def test_every_head_has_the_values_of_loops_over_its_pairs(name, of_kind):
     assert estimates(found.values) == pytest.approx(right, rel=0, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     found = of_kind(name)
@@ -53,6 +55,7 @@ def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     assert [text for text in found.warned if not (KINDS[name].expects and KINDS[name].expects in text)] == []
 
 
+@pytest.mark.slow
 def test_heads_that_read_one_modality_depend_on_it_alone(of_kind):
     values = of_kind("four heads").values
     assert values["colour/total/image"] == pytest.approx(1, abs=1e-9)
@@ -71,6 +74,7 @@ def test_every_head_has_the_keys_of_a_model_with_that_head_alone(of_kind):
     assert {key.removeprefix("size/") for key in values if key.startswith("size/")} == classified
 
 
+@pytest.mark.slow
 def test_one_evaluation_serves_all_heads(tmp_path):
     rows = Tally()
 
@@ -118,6 +122,7 @@ def said(caplog):
     return [one.message for one in caplog.records if "outputs: self" in one.message]
 
 
+@pytest.mark.slow
 def test_one_line_of_the_log_lists_all_heads(tmp_path, caplog):
     with caplog.at_level("INFO"):
         measured("four heads", tmp_path)

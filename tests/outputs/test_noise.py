@@ -29,6 +29,7 @@ def truth(kind, found):
     return {key.replace("/0", "/image").replace("/1", "/text"): value for key, value in shares.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", names(KINDS, FAST))
 def test_noise_is_no_interaction(name, of_kind):
     values, kind = of_kind(name).values, KINDS[name]

@@ -60,6 +60,7 @@ def named(name, values, prefix=""):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names(BOTH, FAST))
 def test_shares_are_those_of_a_loop_over_all_positions(name, of_kind):
     found, kind = of_kind(name), BOTH[name]
@@ -69,6 +70,7 @@ def test_shares_are_those_of_a_loop_over_all_positions(name, of_kind):
     assert {key: found.values[key] for key in right} == pytest.approx(right, rel=0, abs=kind.exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names(BOTH, FAST, lambda kind: kind.score))
 def test_the_score_is_that_of_all_labelled_positions(name, of_kind):
     found, kind = of_kind(name), BOTH[name]
@@ -79,6 +81,7 @@ def test_the_score_is_that_of_all_labelled_positions(name, of_kind):
     assert found.values["score"] == pytest.approx(maps.real_score(kind.score), abs=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", names(BOTH, FAST))
 def test_the_training_is_the_same_and_nothing_is_warned_of(name, of_kind):
     found = of_kind(name)

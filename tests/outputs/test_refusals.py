@@ -30,6 +30,7 @@ def pasted(said):
     return line and eval(f"dict({line[1]})", {"torch": torch})  # noqa: S307 - a line that we printed ourselves
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", KINDS)
 def test_a_refusal_says_what_is_needed_and_costs_the_monitor_alone(name, tmp_path):
     kind = KINDS[name]

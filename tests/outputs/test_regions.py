@@ -62,6 +62,7 @@ def same(found, right):
         torch.testing.assert_close(found[key], value, rtol=0, atol=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", names(REGIONS, {"a box", "a position"}))
 def test_dime_of_a_region_is_that_of_a_plain_model_of_its_mean(name):
     region, mask = REGIONS[name]

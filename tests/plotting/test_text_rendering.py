@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
 
-from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.plotting.canvas import DPI, Canvas
 from mviz_lightning.plotting.text_fitting import character_width
 from mviz_lightning.plotting.text_rendering import COMPLEX_SCRIPTS, PillowText, font
 
@@ -118,6 +118,6 @@ def _axes(canvas, *, ticks):
     panel = canvas.panel(1, 0.2, 3, 1, "role")
     if ticks:
         panel.set_xticks([0, 1], ["a", "b"])
-    bottom = canvas.pixels()[125:145]
+    bottom = canvas.pixels()[round(1.25 * DPI) : round(1.45 * DPI)]
     assert (bottom.min() < 100) == ticks
     return panel.xaxis, panel.yaxis

@@ -142,6 +142,7 @@ def test_a_run_of_an_older_version_has_a_history_alone(tmp_path):
     assert run.name == "/".join(tmp_path.resolve().parts[-3:-1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_cut_at_any_byte_loads_up_to_there(copied, name):
     path, draws = copied / name, random.Random(0)
@@ -186,6 +187,7 @@ def test_a_damaged_modality_costs_only_itself(copied, modality):
     assert load(copied).examples[line["id"]].modalities
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=150, suppress_health_check=ON_A_BUSY_MACHINE, deadline=None)
 def test_a_line_with_any_field_changed_loads(copied, data):

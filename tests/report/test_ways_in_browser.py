@@ -57,6 +57,7 @@ def test_on_paper_there_are_no_controls(look, page_of):
     assert page.pdf()[:5] == b"%PDF-"
 
 
+@pytest.mark.slow
 def test_a_page_of_a_hundred_epochs_is_small_and_quick(look, page_of):
     path = page_of(epochs=100, explainers=["dime"])
     assert path.stat().st_size < 5_000_000

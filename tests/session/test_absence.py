@@ -129,6 +129,7 @@ def complete_only(form: str = "") -> list[tuple[Examples, list[int]]]:
 LINE = "39 of 48 examples have text; shares and explanations are those of examples that have all modalities"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", FORMS)
 def test_shares_are_those_of_the_complete_examples_alone_to_the_bit(form):
     module, text = seeded(Fusion), FORMS[form][1]
@@ -173,6 +174,7 @@ class OfDicts(nn.Module):
         return self.net(*(torch.stack([one[name] for one in batch]) for name in ("image", "text")))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", [dropped, lambda rows: as_dicts(listed, rows), lambda rows: as_dicts(nan, rows)])
 def test_an_entry_of_an_example_that_is_a_dict_may_be_missing(make):
     module, call = seeded(OfDicts), {"predict": call_forward}
@@ -249,6 +251,7 @@ def patterns(found: Any) -> dict[str, tuple[int, float | None]]:
     return {one.words: (one.examples, one.score) for one in found.patterns}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", [*FORMS, *BATCHED])
 def test_the_score_without_a_modality_is_that_of_the_complete_examples_in_the_users_own_form(form):
     module = seeded(Forgiving)

@@ -296,6 +296,7 @@ def positions(found: Session) -> list[int]:
     return [explanation.position for explanation in found.explain(found.config.explainers[0]).result.examples]
 
 
+@pytest.mark.slow
 def test_a_restored_study_explains_the_same_examples() -> None:
     first = session()
     before = positions(first)

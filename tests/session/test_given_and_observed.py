@@ -58,6 +58,7 @@ def named(module: Any, data: Any) -> Tensor:
     return nn.functional.cross_entropy(module(data["image"], data["text"]), labels)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", [cross_entropy, accuracy, "validation_step"])
 def test_explain_follows_a_step_as_if_everything_were_told(step):
     class Named(Toy):
@@ -102,6 +103,7 @@ def test_logits_that_differ_by_a_shift_over_the_classes_are_the_same():
     explain(model(), [batch()], predict=shifted, step=cross_entropy, task="multiclass", **SETTINGS)
 
 
+@pytest.mark.slow
 def test_the_target_chooses_the_head():
     def step(module: Any, data: Any) -> Tensor:
         scores = module(*data[:2])
@@ -172,6 +174,7 @@ def test_the_users_own_metric_is_the_score(metric, caplog):
     assert f"score: {type(metric).__name__}, which your own step updates; score= sets another" in caplog.text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "metric",
     [MulticlassConfusionMatrix(3), MeanMetric(), MulticlassCalibrationError(3), MulticlassF1Score(3, average="none")],

@@ -60,6 +60,7 @@ def groups(found: Session) -> tuple[int, ...]:
     return tuple(found.probe.groups.shape)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("modalities", [2, 3, 4])
 def test_groups_grow_where_the_fusion_is_cheap(modalities: int) -> None:
     module = Heavy(modalities=modalities)
@@ -186,6 +187,7 @@ def test_explain_grows_too() -> None:
     assert (report.examples, report.rows) == (256, 8192)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("modalities", "said"), [(4, False), (5, True)])
 def test_of_five_modalities_a_note_says_that_the_gap_reads_high(
     modalities: int, caplog: pytest.LogCaptureFixture, *, said: bool

@@ -40,6 +40,7 @@ def said(target: Any, caplog: Any, **options: Any) -> list[str]:
 # -- Class indices -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "target",
     [
@@ -69,6 +70,7 @@ def test_labels_of_every_form_give_what_class_indices_give(target: Any) -> None:
     assert all(case.target == known[case.position] for case in cases[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("target", "line"),
     [

@@ -76,6 +76,7 @@ KINDS = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("form", "step", "task", "outputs"), KINDS.values(), ids=KINDS.keys())
 def test_each_kind_is_measured_and_needs_both_sensors(form, step, task, outputs, caplog):
     batch = maps(64)

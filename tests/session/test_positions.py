@@ -57,6 +57,7 @@ def test_one_position_is_one_row_of_scores_bit_for_bit():
     assert {name: left[name] for name in left.keys() - scores} == {name: right[name] for name in right.keys() - scores}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "loss",
     [
@@ -75,6 +76,7 @@ def test_however_the_loss_is_written_the_positions_are_the_same(loss):
     assert measured(batch, step=step_of(loss), **given) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_shares_of_a_sample_are_unbiased_over_all_labelled_positions():
     batch, model = maps(12, seed=3), Halves(mixed=0.7)
     batch["mask"][:6, :, 4:] = -100

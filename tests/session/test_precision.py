@@ -94,6 +94,7 @@ def test_a_report_and_the_log_say_it_once(caplog: pytest.LogCaptureFixture) -> N
     assert ("the validation set has 200 examples" in found.advice) == (wanted > 200)
 
 
+@pytest.mark.slow
 def test_what_is_advised_gives_what_was_asked_for() -> None:
     few = product_report(4000, num_examples=160)
     wanted = int(few.advice.split("num_examples to about ")[1].split(";")[0].replace(",", ""))

@@ -257,6 +257,7 @@ def test_other_examples_are_noted_with_pins_too() -> None:
     assert found.notes == ["probe drawn anew: the validation set or its order changed since the checkpoint"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limit", [LARGE, 0])
 @pytest.mark.parametrize(
     ("before", "now"),

@@ -120,6 +120,7 @@ def score_keys(modalities: Sequence[str]) -> set[str]:
 TASKS = [("multiclass", 3), ("binary", 1), ("multilabel", 3), ("regression", 1), ("regression", 2)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
 @pytest.mark.parametrize(("task", "outputs"), TASKS)
 def test_a_run_gives_shares_and_scores(task: str, outputs: int, modalities: list[str]) -> None:
@@ -131,6 +132,7 @@ def test_a_run_gives_shares_and_scores(task: str, outputs: int, modalities: list
     assert values["interaction"] > 0.01
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
 @pytest.mark.parametrize(("task", "outputs"), TASKS)
 def test_without_labels_the_scores_are_absent(task: str, outputs: int, modalities: list[str]) -> None:
@@ -147,6 +149,7 @@ def doubled(examples: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: leaf.double() if leaf.is_floating_point() else leaf for name, leaf in examples.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
 @pytest.mark.parametrize(("task", "outputs"), TASKS)
 def test_an_additive_model_has_no_interaction(task: str, outputs: int, modalities: list[str]) -> None:
@@ -196,6 +199,7 @@ def test_another_score_can_be_asked_for() -> None:
     assert len(outputs) == COUNT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 def test_every_family_of_models_can_be_measured(family: Callable[..., ModelCase]) -> None:
     case = family(26)
@@ -216,6 +220,7 @@ def test_values_depend_neither_on_batches_nor_on_their_order_nor_on_the_random_s
     assert second == first
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("chunk_size", [2, 5, 50])
 def test_values_do_not_depend_on_the_chunks(chunk_size: int) -> None:
     first = completed(config(target="multiclass"), model(TWO, 3)).run().values
@@ -248,6 +253,7 @@ def test_a_run_counts_its_rows_and_its_time() -> None:
     assert found.run().rows == measurement.rows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("modalities", [TWO, THREE], ids=["two", "three"])
 @pytest.mark.parametrize("budget", [1200, 5000])
 def test_a_budget_is_kept(modalities: list[str], budget: int) -> None:
@@ -540,6 +546,7 @@ def test_a_probe_with_strings_is_saved_whole() -> None:
     assert second.probe.leaves["number"] == first.probe.leaves["number"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "leaf",
     [

@@ -131,6 +131,7 @@ def test_of_positions_the_examples_count() -> None:
 SITES = ["north", "south wing", "west"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("leaf", "expected"),
     [

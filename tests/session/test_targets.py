@@ -182,6 +182,7 @@ def without_costs(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if name != "seconds"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.long, torch.float32])
 def test_one_hot_targets_give_what_class_indices_give(dtype: torch.dtype) -> None:
     classes = integers(3, COUNT, seed=4)
@@ -196,6 +197,7 @@ def test_one_hot_targets_give_what_class_indices_give(dtype: torch.dtype) -> Non
         assert found.results[name].values == result.values
 
 
+@pytest.mark.slow
 def test_unlabelled_examples_leave_the_scores_and_stay_in_the_shares() -> None:
     classes = integers(3, COUNT, seed=4)
     half = classes.clone()

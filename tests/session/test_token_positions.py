@@ -60,6 +60,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 def test_however_the_loss_flattens_tokens_the_values_are_the_same(loss):
     batch = texts()
@@ -105,6 +106,7 @@ def test_dime_explains_a_token_and_names_it():
     assert all("position 1:" in picture.caption for picture in found.pictures() if "dime/example" in picture.key)
 
 
+@pytest.mark.slow
 def test_the_ranking_reads_other_texts_at_the_same_relative_place():
     batch, noting = texts(), NotingRanking()
     found = tagged(batch, flattened, noting, region=(1,)).results["ranking"]

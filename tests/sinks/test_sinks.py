@@ -3,6 +3,7 @@
 import csv
 import json
 from importlib import import_module
+from inspect import signature
 from io import BytesIO
 from operator import attrgetter
 from pathlib import Path
@@ -18,6 +19,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 
 from mviz_lightning.sinks import FileSink, SinkError, TensorBoardSink, WandbSink, sinks_for
 from mviz_lightning.sinks.records import Alert, Chart, Dashboard, MarkdownText, Picture, RunRecord, Table
+from mviz_lightning.sinks.wandb import _GrowingTables
 from mviz_lightning.testing import MemorySink
 
 NAMESPACES = ["lightning.pytorch", "pytorch_lightning"]
@@ -293,19 +295,49 @@ def test_wandb_holds_the_pixels_and_the_caption(run):
     assert "mviz/line.caption" not in run.rows[13]
 
 
-def test_wandb_holds_a_new_table_each_time_with_its_pictures(run):
-    paths = [run.rows[step]["mviz/examples.path"] for step in (10, 13)]
+GROWING = "log_mode" in signature(wandb.Table).parameters
+"""Whether this W&B has incremental tables."""
+
+
+def test_wandb_holds_the_rows_of_each_step_once_with_their_pictures(run):
+    """A table grows by the rows of a step; with an older W&B, each step has a table of its own."""
+    steps, paths = (10, 13), [run.rows[step]["mviz/examples.path"] for step in (10, 13)]
     assert len(set(paths)) == 2
-    for path in paths:
+    for step, path in zip(steps, paths, strict=True):
         table = json.loads((run.files / path).read_text(), parse_constant=pytest.fail)
-        assert table["columns"] == EXAMPLES.columns
-        assert [row[:3] for row in table["data"]] == [EXAMPLES.rows[0][:3], ["", None, 4]]
+        told = [step] * GROWING
+        assert table["columns"] == ["step"] * GROWING + EXAMPLES.columns
+        assert [row[:-1] for row in table["data"]] == [told + EXAMPLES.rows[0][:3], [*told, "", None, 4]]
     assert len(run.artifacts) == 2
+    assert len({artifact.name for artifact in run.artifacts}) == 1
     for artifact in run.artifacts:
         contents = {entry.path: entry.local_path for entry in artifact.manifest.contents}
-        table = json.loads(Path(contents["mviz/examples.table.json"]).read_text(encoding="utf-8"))
+        (name,) = (path for path in contents if path.endswith("mviz/examples.table.json"))
+        table = json.loads(Path(contents[name]).read_text(encoding="utf-8"))
         for cells, pixels in zip(table["data"], SMALL, strict=True):
-            np.testing.assert_array_equal(picture(contents[cells[3]["path"]]), pixels)
+            np.testing.assert_array_equal(picture(contents[cells[-1]["path"]]), pixels)
+
+
+@pytest.mark.skipif(not GROWING, reason="this W&B has no incremental tables")
+def test_a_table_that_grows_keeps_no_written_rows_and_survives_rows_of_another_type():
+    tables = _GrowingTables()
+    table = tables.table("mviz/x", ["a"], [[1.0], [2.0]], 5)
+    assert table.data == [[5, 1.0], [5, 2.0]]
+    with pytest.raises(TypeError):
+        tables.table("mviz/x", ["a"], [[3.0], ["three"]], 6)
+    assert tables.table("mviz/x", ["a"], [[4.0]], 7) is table
+    assert table.data == [[], [], [7, 4.0]]
+
+
+@pytest.mark.skipif(not GROWING, reason="this W&B has no incremental tables")
+def test_a_table_whose_columns_change_is_written_anew_from_then_on():
+    tables = _GrowingTables()
+    tables.table("mviz/x", ["a"], [[1.0]], 5)
+    others = [tables.table("mviz/x", columns, [[1.0] * len(columns)], 6) for columns in (["a", "b"], ["a"])]
+    assert [(one.columns, one.data, one.log_mode) for one in others] == [
+        (["a", "b"], [[1.0, 1.0]], "IMMUTABLE"),
+        (["a"], [[1.0]], "IMMUTABLE"),
+    ]
 
 
 def test_wandb_shows_a_text_as_it_is(run):

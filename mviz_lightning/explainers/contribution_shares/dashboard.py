@@ -42,12 +42,12 @@ def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
     together = [key for key in keys if key.partition("/")[0] == "interaction"]
     totals = [f"total/{modality}" for modality in modalities]
     shares = [
-        Chart("alone and in interaction", [*(f"contribution/{modality}" for modality in modalities), *together]),
-        Chart("total effects", totals),
         *(
             Chart(f"{key} with 95 %", [key, bound_name(key, "low"), bound_name(key, "high")], band=True)
             for key in totals
         ),
+        Chart("total effects", totals),
+        Chart("alone and in interaction", [*(f"contribution/{modality}" for modality in modalities), *together]),
     ]
     scores = [
         Chart("score, and that of unimodal contributions alone", ["score", "emap_score"]),

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mviz_lightning.functional.contribution import bound_name
+from mviz_lightning.plotting import canvas
 from mviz_lightning.plotting.canvas import Canvas
-from mviz_lightning.plotting.panels import COLOURS, INTERACTION
+from mviz_lightning.plotting.panels import COLOURS, INTERACTION, MARGIN
 from mviz_lightning.plotting.text_fitting import legible
 from mviz_lightning.sinks.records import Picture, RunRecord, State
 
@@ -17,17 +18,30 @@ if TYPE_CHECKING:
 NOT_USED = {State.UNUSED: "o", State.REDUNDANT: "D", State.COLLAPSED: "X"}
 """State of a modality -> marker of the runs with that state."""
 
-LEFT, TOP, WIDTH, HEIGHT, RIGHT = 0.65, 0.32, 4.02, 3.08, 0.13
-"""Inches: left and top edge of the axes in a half of the picture, their width and height, and the right margin."""
+LEFT, TOP, HEIGHT, RIGHT = 0.72, 0.32, 2.1, 0.13
+"""Inches: left and top edge of the axes in a half of the picture, their height, and the right margin."""
+
+WIDTH = canvas.WIDTH - LEFT - RIGHT
+"""Inches: width of the axes."""
 
 LINE = 0.25
 """Inches: height of the line above both halves that names the head."""
 
 MOST_RUNS = 200
-"""Largest number of runs that curves show: more take longer to draw, and half a diagram has 400 pixels."""
+"""Largest number of runs that curves show: more take longer to draw, and a diagram has 500 pixels."""
 
 MOST_WHISKERS = 40
 """Largest number of runs whose intervals are drawn as lines: more of them merge, and hide what they belong to."""
+
+KEY, LETTER = 0.45, 0.066
+"""Inches: the line before an entry of the legend with the gap to the next one, and the mean width of a letter."""
+
+NOTE = (
+    "Above: the variance of the outputs, split into what each modality explains alone and what only their interaction "
+    "explains. Below: total effects, the shares that would be lost without a modality; in these, interactions count "
+    "for each modality, so they may add up to more than 1. Lines and bands: 95 % intervals."
+)
+"""How to read the curves."""
 
 SIDES: tuple[Literal["low", "high"], ...] = ("low", "high")
 
@@ -44,20 +58,22 @@ def share_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str
     rows = shown_runs(rows)
     modalities = [name for name in modalities if f"total/{name}" in measured] or modalities  # a head may lack some
     entries = len(modalities) + 1 + len(marked_states(rows, modalities))
-    columns = max(1, min(4, int(WIDTH / (0.65 + 0.068 * max(map(len, modalities))))))
+    letters = max(len("interaction"), len(" alone") + max(map(len, modalities)))
+    columns = max(1, min(4, int(WIDTH / (KEY + LETTER * letters))))
     top = TOP + (LINE if head else 0)
-    canvas = Canvas(top + HEIGHT + 0.6 + 0.2 * -(-entries // columns), 2 * (LEFT + WIDTH + RIGHT))
+    below = TOP + HEIGHT + 0.56 + 0.2 * -(-entries // columns)
+    page = Canvas(top - TOP + len(HALVES) * below)
     positions, label = run_places(rows)
     if head:
-        canvas.text(canvas.width / 2, 0.07, f"head {head}", fontsize=12, weight="bold", ha="center")
+        page.text(MARGIN, 0.07, f"head {head}", fontsize=11, weight="bold")
     for half, (title, draw) in enumerate(HALVES.items()):
-        left = LEFT + half * canvas.width / 2
-        canvas.text(left + WIDTH / 2, top - TOP + 0.07, title, fontsize=12, ha="center")
-        axes = canvas.panel(left, top, WIDTH, HEIGHT)
+        first = top + half * below
+        page.text(MARGIN, first - TOP + 0.07, title, fontsize=10, weight="bold")
+        axes = page.panel(LEFT, first, WIDTH, HEIGHT)
         draw(axes, positions, rows, modalities)
         _finish(axes, label, columns)
     caption = f"{label} {positions[-1]:g}{of_all(rows, all_rows)}"
-    return Picture("shares", canvas.pixels(), f"head {head}, {caption}" if head else caption)
+    return Picture("shares", page.pixels(), f"head {head}, {caption}" if head else caption, note=NOTE)
 
 
 def shown_runs(rows: Sequence[RunRecord]) -> Sequence[RunRecord]:
@@ -82,11 +98,13 @@ def _finish(axes: "Axes", label: str, columns: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(6))
     axes.ticklabel_format(axis="y", scilimits=(-3, 4))  # there is no room for more, as R2 may take at the beginning
-    axes.set_xlabel(label)
+    axes.set_xlabel(label, labelpad=1, fontsize=9)
+    axes.set_ylabel(axes.get_ylabel(), fontsize=9, labelpad=2)
+    axes.tick_params(labelsize=9)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#444444")
-    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.36 / HEIGHT)}
     axes.legend(ncols=columns, frameon=False, fontsize=8.5, **place)
 
 

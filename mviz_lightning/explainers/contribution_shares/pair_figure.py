@@ -19,7 +19,7 @@ from mviz_lightning.explainers.contribution_shares.figure import (
 )
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.functional.numerals import fixed
-from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
+from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.panels import LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import distinct, legible
 from mviz_lightning.sinks.records import Picture, RunRecord, State
@@ -55,21 +55,21 @@ class _Plot:
         return {name: f"{self.key}/{name}" for name in modalities} if self.each else {"": self.key}
 
 
-RETRIEVAL = _Plot("retrieval", "share of partners ranked first in groups", "score", limits=(0.0, 1.04))
+RETRIEVAL = _Plot("retrieval", "partners ranked first in groups", "score", limits=(0.0, 1.04))
 """The first diagram; its reference is chance."""
 
 PLOTS = (
-    _Plot("effective rank", "directions that embeddings use", "effective_rank", True, 1, (1.0, "one line")),
+    _Plot("effective rank", "directions that are used", "effective_rank", True, 1, (1.0, "one line")),
     _Plot(
         "alignment",
-        "squared distance of partners; 0: equal",
+        "squared distance; 0: equal",
         "alignment",
         reference=(2.0, "unrelated"),
         limits=(0.0, 2.0),
     ),
-    _Plot("uniformity", "near -4: spread over the sphere", "uniformity", True, reference=(0.0, "one point")),
-    _Plot("modality gap", "distance of the mean embeddings, 0 to 2", "modality_gap", limits=(0.0, 0.5)),
-    _Plot("total effect", "share of the scores' variance", "total", True, limits=(0.0, 1.04)),
+    _Plot("uniformity", "near -4: spread on sphere", "uniformity", True, reference=(0.0, "one point")),
+    _Plot("modality gap", "of the mean embeddings, 0 to 2", "modality_gap", limits=(0.0, 0.5)),
+    _Plot("total effect", "share of scores' variance", "total", True, limits=(0.0, 1.04)),
 )
 """What stands below and beside it, in reading order: left both modalities together, right each by itself."""
 
@@ -79,7 +79,7 @@ STYLES = (("-", "o"), ("--", "s"))
 MARKS = {State.UNUSED: "○", State.REDUNDANT: "◇", State.COLLAPSED: "✖"}
 """State of a modality -> its marker, as a letter."""
 
-LEFTS, WIDTHS, HEIGHT, HEADING, BELOW = (0.5, 3.5), (2.1, 1.9), 1.15, 0.42, 0.24
+LEFTS, WIDTHS, HEIGHT, HEADING, BELOW = (0.44, 2.72), (1.5, 1.2), 1.15, 0.42, 0.24
 """Inches: left edges and widths of both columns, height of a diagram, and what is above it and below."""
 
 LETTERS, APART = 8, 0.14
@@ -100,7 +100,9 @@ def pair_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str 
     names = [name for name in modalities if f"total/{name}" in rows[-1].values]
     measured = {name for row in rows for name in row.values}
     plots = [_retrieval(rows), *(plot for plot in PLOTS if measured & set(plot.keys(names).values()))]
-    title = wrapped(f"{f'Head {head}: pairs' if head else 'Pairs'} of {' and '.join(names)}, over the training", 68)
+    title = wrapped(
+        f"{f'Head {head}: pairs' if head else 'Pairs'} of {' and '.join(names)}, over the training", TITLE_LETTERS
+    )
     bands, (places, label) = -(-len(plots) // 2), run_places(rows)
     top, states = 0.1 + len(title) * LINE + 0.06, marked_states(rows, names)
     canvas = Canvas(top + bands * (HEADING + HEIGHT + BELOW) + 0.2 + (LINE if states else 0), WIDTH)
@@ -128,8 +130,8 @@ def _axes(canvas: Canvas, plot: _Plot, left: float, top: float, width: float) ->
     """Return the empty diagram below its title and note."""
     from matplotlib.ticker import MaxNLocator
 
-    canvas.text(left - 0.38, top, plot.title, fontsize=9.5, weight="bold", color=DARK)
-    canvas.text(left - 0.38, top + 0.18, plot.note, fontsize=8, color=GREY)
+    canvas.text(left - 0.34, top, plot.title, fontsize=9.5, weight="bold", color=DARK)
+    canvas.text(left - 0.34, top + 0.18, plot.note, fontsize=8, color=GREY)
     axes = canvas.panel(left, top + HEADING, width, HEIGHT)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
@@ -188,4 +190,4 @@ def _write_ends(axes: "Axes", ends: dict[str, float]) -> None:
     place = -1.0
     for above, (words, value) in zip(range(len(ordered) - 1, -1, -1), ordered, strict=True):
         place = min(max((value - low) / (high - low), place + APART), 1 - above * APART)
-        axes.text(1.03, place, words, transform=axes.transAxes, fontsize=8.5, color=DARK, va="center", parse_math=False)
+        axes.text(1.03, place, words, transform=axes.transAxes, fontsize=8, color=DARK, va="center", parse_math=False)

@@ -10,7 +10,7 @@ from mviz_lightning.explainers.contribution_shares.subset_keys import (
     subsets_named,
     total_name,
 )
-from mviz_lightning.plotting.canvas import WIDTH, Canvas
+from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.panels import COLOURS, LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import legible, shortened
 from mviz_lightning.sinks.records import Picture
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SHOWN = 24
 """Largest number of rows: of more subsets, those with the largest and the smallest effect of the first modality."""
 
-ROW, NAMES, LETTERS = 0.24, 1.75, 24
+ROW, NAMES, LETTERS = 0.24, 1.45, 21
 """Height of a row of two modalities and width of its name, in inches; letters that fit in there."""
 
 DOT = 0.1
@@ -30,7 +30,11 @@ DOT = 0.1
 MARKERS = "osD^vPX"
 """Marker of each modality, so that the dots differ in grey too."""
 
-NOTE = "0: not used. 1: swapping it alone changes the outputs as much as swapping everything."
+UNIT = "0: not used, 1: changes the outputs as all together do"
+"""Unit of the dots, in the picture."""
+
+NOTE = "0: not used. 1: swapping it alone changes the outputs as much as swapping everything. Bars: 95 % intervals."
+"""How to read the dots."""
 
 Row = tuple[str, Sequence[Sequence[float]]]
 """Name of a subset, and value, low and high of every modality."""
@@ -59,22 +63,25 @@ def _rows(values: Mapping[str, float], modalities: Sequence[str], kind: SubsetKi
 
 
 def _picture(kind: SubsetKind, rows: Sequence[Row], modalities: Sequence[str], when: str) -> Picture:
-    shown, title = rows, f"Total effect by {kind}{when and ', ' + when}"
-    note = NOTE
+    shown, said = rows, f"Total effect by {kind}{when and ', ' + when}"
+    told, title = [UNIT], wrapped(said, TITLE_LETTERS)
     if len(rows) > SHOWN:
         shown = [*rows[: SHOWN // 2], *rows[-SHOWN // 2 :]]
-        note += f"\nOf {len(rows)}, the {SHOWN // 2} with the largest and with the smallest effect of {modalities[0]}."
-    top, step = 0.2 + LINE * (2 + note.count("\n")), ROW + DOT * max(0, len(modalities) - 2)
+        told += wrapped(
+            f"Of {len(rows)}, {SHOWN // 2} with the largest and the smallest effect of {modalities[0]}.", 66
+        )
+    first = 0.1 + LINE * len(title)
+    top, step = first + LINE * len(told) + 0.1, ROW + DOT * max(0, len(modalities) - 2)
     columns = max(1, min(len(modalities), int((WIDTH - 2 * MARGIN) / (0.5 + 0.075 * max(map(len, modalities))))))
     canvas = Canvas(top + step * len(shown) + 0.4 + LINE * -(-len(modalities) // columns))
-    canvas.text(MARGIN, 0.08, title, fontsize=10, weight="bold")
-    canvas.text(MARGIN, 0.1 + LINE, note, fontsize=8.5)
+    canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+    canvas.text(MARGIN, first, "\n".join(told), fontsize=8.5)
     axes = canvas.panel(MARGIN + NAMES, top, WIDTH - MARGIN - NAMES - 0.2, step * len(shown))
     for place, (name, _) in enumerate(shown):
         canvas.text(MARGIN, top + (place + 0.5) * step, shortened(name, LETTERS), fontsize=8.5, va="center")
     _draw(axes, shown, modalities, step)
     _add_legend(canvas, axes, columns)
-    return Picture(f"by_{kind}", canvas.pixels(), f"{title}. {NOTE} Bars: 95 % intervals.")
+    return Picture(f"by_{kind}", canvas.pixels(), said, note=NOTE)
 
 
 def _draw(axes: "Axes", rows: Sequence[Row], modalities: Sequence[str], step: float) -> None:

@@ -13,7 +13,7 @@ from mviz_lightning.explainers.cross_modal_interaction.result import (
     PairInteraction,
 )
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
+from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, diverging, wrapped
 from mviz_lightning.plotting.labels import format_weight, strongest_places
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL, SCALE
 from mviz_lightning.plotting.text_fitting import distinct, legible
@@ -41,10 +41,10 @@ NAMED = 12
 NAMES, LETTERS = 1.2, 15
 """Inches and letters of a segment's name at the side."""
 
-BELOW = 8
+BELOW = 5
 """Largest number of segments that are named below the matrix."""
 
-CAPTION = 19
+CAPTION = 13
 """Largest number of letters of a segment's name below a map."""
 
 ROW, TALLEST = 0.2, 2.4
@@ -78,27 +78,26 @@ class _Picture:
 
     def drawn(self, key: str) -> Picture:
         canvas, headline = self.canvas, self.drawing.labels.title(self.found, self.when)
-        title, footer = wrapped(headline, 68), self._footer()
+        title = wrapped(headline, TITLE_LETTERS)
         blocks = [self._height(output.pairs[self.place]) for output in self.found.outputs]
-        canvas.begin(0.1 + len(title) * LINE + sum(blocks) + len(footer) * 0.15 + 0.1)
+        canvas.begin(0.1 + len(title) * LINE + sum(blocks) + 0.05)
         canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
         top = 0.1 + len(title) * LINE
         for output, height in zip(self.found.outputs, blocks, strict=True):
             self._draw_output(top, output)
             top += height
-        canvas.text(MARGIN, top, "\n".join(footer), fontsize=7.5, color="#555555", linespacing=1.1)
         pair = self.found.outputs[0].pairs[self.place]
         several = f"_{pair.first}+{pair.second}" if len(self.found.outputs[0].pairs) > 1 else ""
-        return Picture(f"{key}/example_{self.found.position}{several}", canvas.pixels(), headline, keep=True)
+        place = f"{key}/example_{self.found.position}{several}"
+        return Picture(place, canvas.pixels(), headline, keep=True, note=self._note())
 
-    def _footer(self) -> Sequence[str]:
+    def _note(self) -> str:
         pair = self.found.outputs[0].pairs[self.place]
         because = f" ({pair.reason})" if pair.reason else ""
         beside = CONTEXTS[pair.corners] if pair.method == "difference" else AS_IT_IS
-        return wrapped(
+        return (
             f"What two parts add together, beyond what each adds by itself, {beside}. Red raises the output, "
-            f"blue lowers it. By {METHODS[pair.method]}{because}. {self.drawing.masked((pair.first, pair.second))}",
-            112,
+            f"blue lowers it. By {METHODS[pair.method]}{because}. {self.drawing.masked((pair.first, pair.second))}"
         )
 
     def _height(self, pair: PairInteraction) -> float:
@@ -116,7 +115,7 @@ class _Picture:
     def _draw_output(self, top: float, output: OutputInteractions) -> None:
         canvas, pair = self.canvas, output.pairs[self.place]
         said = self.drawing.labels.valued(output.output, output.role, output.value)
-        canvas.text(MARGIN, top, said, fontsize=9.5, color="#222222")
+        canvas.text(MARGIN, top, said, fontsize=8, color="#222222")
         colours, top = diverging(float(pair.weights.abs().max()) if pair.has_effect else 0.0), top + LINE + 0.03
         top = self._draw_matrix(top, pair, colours) if pair.has_effect else self._say_none(top, pair)
         for name in (pair.first, pair.second):
@@ -125,7 +124,7 @@ class _Picture:
     def _say_none(self, top: float, pair: PairInteraction) -> float:
         """Say that nothing but rounding was found, of which nothing is drawn."""
         said = f"No part of {pair.first} acts together with a part of {pair.second}."
-        self.canvas.text(MARGIN, top, said, fontsize=8.5)
+        self.canvas.text(MARGIN, top, said, fontsize=8)
         return top + LINE + 0.1
 
     def _draw_matrix(self, top: float, pair: PairInteraction, colours: "ScalarMappable") -> float:
@@ -158,7 +157,7 @@ class _Picture:
                 self.drawing.draw_input(panel, other, example)
             hidden = other if inputs else f"{other} (not shown)"
             caption = hidden if segment is None else f"with {captions[place]}"
-            self.canvas.text(left + PANEL / 2, below + height + 0.03, caption, ha="center")
+            self.canvas.text(left + PANEL / 2, below + height + 0.03, caption, ha="center", fontsize=8)
         return top + self._maps_height(pair, name)
 
     def _names(self, name: str) -> Sequence[str]:

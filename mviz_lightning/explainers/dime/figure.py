@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from mviz_lightning.explainers.dime.result import Attribution, Explanation, OutputExplanation
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.plotting.canvas import Canvas, diverging, wrapped
+from mviz_lightning.plotting.canvas import TITLE_LETTERS, Canvas, diverging, wrapped
 from mviz_lightning.plotting.labels import format_weight, strongest_places
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL
-from mviz_lightning.plotting.trust import TRUSTED, shown, verdict
+from mviz_lightning.plotting.trust import TRUSTED, short_verdict, shown, verdict
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
 
@@ -39,7 +39,7 @@ class ExplanationFigure:
     def picture(self, explanation: Explanation) -> Picture:
         """Draw one example's explanation."""
         headline = self.drawing.labels.title(explanation, self.when)
-        title, footer = wrapped(headline, 68), wrapped(self._footer(), 112)
+        title = wrapped(headline, TITLE_LETTERS)
         example, inputs = explanation.example, self.drawing.show_inputs
         heights = {
             name: PANEL * modality_type.aspect(example, inputs=inputs)
@@ -47,19 +47,20 @@ class ExplanationFigure:
         }
         block = 2 * LINE + 0.08 + sum(height + LINE + 0.1 for height in heights.values())
         canvas = self.drawing.canvas
-        canvas.begin(0.1 + len(title) * LINE + len(explanation.outputs) * block + len(footer) * 0.15 + 0.1)
+        canvas.begin(0.1 + len(title) * LINE + len(explanation.outputs) * block + 0.05)
         canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
         top = 0.1 + len(title) * LINE
         for output in explanation.outputs:
             self._draw_output(canvas, top, example, output, heights)
             top += block
-        canvas.text(MARGIN, top, "\n".join(footer), fontsize=7.5, color="#555555", linespacing=1.1)
-        return Picture(f"{self.name}/example_{explanation.position}", canvas.pixels(), headline, keep=True)
+        key = f"{self.name}/example_{explanation.position}"
+        return Picture(key, canvas.pixels(), headline, keep=True, note=self._note())
 
-    def _footer(self) -> str:
+    def _note(self) -> str:
         return (
             "UC: what a part adds by itself. MI: what it adds together with the other modalities of this example. "
-            "±: 95 % interval of UC and MI. "
+            "±: 95 % interval of UC and MI. R²: how well a map predicts the output on "
+            "held-out masks; do not trust a faint map. "
             f"Red raises the output, blue lowers it. {self.drawing.masked(self.drawing.modality_types)}"
             f"{self.drawing.outlined}"
         )
@@ -73,10 +74,10 @@ class ExplanationFigure:
             self.drawing.labels.decomposition(
                 output.output, output.role, output.unimodal, output.interaction, output.value, output.error
             ),
-            fontsize=9.5,
+            fontsize=8,
             color="#222222",
         )
-        headings = ("input", "unimodal contribution (UC)", "multimodal interaction (MI)")
+        headings = ("input", "alone (UC)", "together (MI)")
         for column, heading in enumerate(headings):
             canvas.text(_left(column) + PANEL / 2, top + LINE + 0.03, heading, ha="center", fontsize=8.5)
         top += 2 * LINE + 0.04
@@ -98,8 +99,8 @@ class ExplanationFigure:
         for column, (weights, r2) in enumerate(maps, start=1):
             panel = canvas.panel(_left(column), top, PANEL, height, f"{name} map")
             modality_type.paint(panel, example, shown(weights, r2), colours, inputs=inputs)
-            words, colour = verdict(r2)
-            canvas.text(_left(column) + PANEL / 2, below, words, ha="center", fontsize=8.5, color=colour)
+            words, colour = short_verdict(r2)
+            canvas.text(_left(column) + PANEL / 2, below, words, ha="center", fontsize=8, color=colour)
         if largest(part):  # else there is no colour to explain
             canvas.scale(_left(3) - GAP + 0.06, top, height, colours)
 

@@ -9,13 +9,13 @@ from mviz_lightning.explainers.dime.figure import largest
 from mviz_lightning.explainers.dime.result import Attribution, Moment
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.modalities import ModalityType
-from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
+from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, diverging, wrapped
 from mviz_lightning.plotting.panels import COLOURS, LINE, MARGIN, SCALE
 from mviz_lightning.plotting.text_fitting import distinct, legible
 from mviz_lightning.plotting.trust import shown
 from mviz_lightning.sinks.records import Picture
 
-MOMENTS = 6
+MOMENTS = 5
 """Largest number of maps in a strip; the curves have all times."""
 
 LISTED = 10
@@ -49,7 +49,7 @@ def picture_over_epochs(moments: Sequence[Moment], drawing: DrawingContext, key:
     shown = drawing.labels.example(first.explanation.position) + (f"{region}," if region else "")
     title = wrapped(
         f"{shown} from {first.label} to {last.label}: what drives {' / '.join(names)}, alone (UC) and together (MI)",
-        68,
+        TITLE_LETTERS,
     )
     canvas = drawing.canvas
     canvas.begin(0.1 + len(title) * LINE + sum(strips.values()) + len(strips) * 2 * LINE + CURVE + 0.75)
@@ -148,12 +148,12 @@ def _draw_curves(canvas: Canvas, top: float, moments: Sequence[Moment]) -> None:
     curves: list[tuple[str, str, dict[str, Any]]] = [
         ("UC", "unimodal", {"color": COLOURS[0], "marker": "o"}),
         ("MI", "interaction", {"color": COLOURS[5], "marker": "s"}),
-        ("UC + MI", "value", {"color": "black", "linestyle": ":", "marker": "."}),
+        ("sum", "value", {"color": "black", "linestyle": ":", "marker": "."}),
     ]
     for label, attribute, style in curves:
         axes.plot(places, [getattr(m.output, attribute) for m in moments], label=label, markersize=4, **style)
     axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
-    axes.set_xticks(places[:: -(-len(places) // 10)])
+    axes.set_xticks(places[:: -(-len(places) // 7)])
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(labelsize=8, length=2)
     axes.set_xlabel(moments[0].label.rpartition(" ")[0], fontsize=8.5, labelpad=2)

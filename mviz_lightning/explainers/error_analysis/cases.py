@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.error_analysis.result import Case
-from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas, wrapped
+from mviz_lightning.plotting.canvas import DPI, TITLE_LETTERS, WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.labels import Labels, named
 from mviz_lightning.plotting.panels import LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened
@@ -14,13 +14,13 @@ from mviz_lightning.sinks.records import Picture, Pixels, Table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-THUMBNAIL, TALLEST, ACROSS = 1.3, 1.0, 3.3
+THUMBNAIL, TALLEST, ACROSS = 1.0, 1.0, 2.0
 """In inches: largest width and height of an input, and width of all inputs together."""
 
 GAP = 0.1
 """Gap between inputs, in inches."""
 
-TITLE, LINE_OF_TITLE = 0.35, 74
+TITLE, LINE_OF_TITLE = 0.35, TITLE_LETTERS
 """Height of a one-line title, in inches; and number of letters in a line of the title."""
 
 ROW = TALLEST + 0.12
@@ -29,7 +29,7 @@ ROW = TALLEST + 0.12
 DIGITS = 3
 """Significant digits of values next to the inputs, where space is limited."""
 
-LETTER = 0.076
+LETTER = 0.07
 """Mean width of a letter of the words next to the inputs, in inches."""
 
 

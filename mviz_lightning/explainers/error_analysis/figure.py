@@ -8,10 +8,10 @@ from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.error_analysis.cases import case_picture, case_table
 from mviz_lightning.explainers.error_analysis.kept import class_name
 from mviz_lightning.explainers.error_analysis.result import Case, ClassErrors, Counts, ErrorResult
-from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
+from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.plotting.panels import LINE, MARGIN
-from mviz_lightning.plotting.text_fitting import shortened, text_colour_on
+from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import Picture, Record, Table
 
 if TYPE_CHECKING:
@@ -39,11 +39,17 @@ MEANING = {
     "raised": "MI raises it by a tenth or more",
 }
 
+TOLD_LETTERS = 66
+"""Largest number of letters of a line below the title."""
+
 SHOWN, LISTED = 20, 200
 """Largest number of classes in the picture and in the table: those with most errors."""
 
-ROW, NAMES, COLUMN, TOTAL = 0.23, 1.45, 0.62, 0.45
+ROW, NAMES, COLUMN, TOTAL = 0.23, 1.3, 0.38, 0.4
 """Inches: a class's height, its name, the numbers of a category, and of all."""
+
+SQUARE, LETTER = 0.16, 0.072
+"""Inches: a square of the legend, and the mean width of a letter beside it."""
 
 TITLES = {"worst": "The worst, largest loss first", "rescued": "Rescued by the interaction, largest gain first"}
 VALUED_TITLES = {"worst": "The worst, largest error first", "rescued": "Where MI lowers the error most"}
@@ -127,16 +133,27 @@ def class_picture(result: ErrorResult, key: str, labels: Labels, when: str) -> P
     meanings = ". ".join(f"{name}: {MEANING[name]}" for name in names)
     rows_are = "Each row is a quarter of the values, by their targets. " if result.classes[0].between else ""
     averaged = labels.averaged("Outputs")
-    footer = wrapped(f"{rows_are}{meanings}. UC: unimodal contributions. MI: multimodal interaction.{averaged}", 112)
-    top = 0.2 + 2 * LINE
-    canvas = Canvas(top + ROW * (len(rows) + 1) + 0.5 + 0.15 * len(footer) + 0.1)
-    canvas.text(MARGIN, 0.08, _title("What failed", when), fontsize=10, weight="bold")
-    canvas.text(MARGIN, 0.1 + LINE, said, fontsize=8.5)
+    note = f"{rows_are}{meanings}. UC: unimodal contributions. MI: multimodal interaction.{averaged}"
+    title, told = wrapped(_title("What failed", when), TITLE_LETTERS), wrapped(said, TOLD_LETTERS)
+    first = 0.1 + LINE * len(title)
+    top = first + LINE * (len(told) + 1) + 0.05
+    canvas = Canvas(top + ROW * (len(rows) + 1) + 0.5)
+    canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+    canvas.text(MARGIN, first, "\n".join(told), fontsize=8.5)
+    _draw_legend(canvas, first + LINE * len(told) + 0.03, names)
     _draw_numbers(canvas, top, rows, names)
     width = WIDTH - MARGIN - NAMES - COLUMN * len(names) - TOTAL - 0.15
     _draw_bars(canvas.panel(MARGIN + NAMES, top + ROW, width, ROW * len(rows)), rows, names, noun_of(labels))
-    canvas.text(MARGIN, canvas.height - 0.1 - 0.15 * len(footer), "\n".join(footer), fontsize=7.5, color="#555555")
-    return Picture(f"{key}/classes", canvas.pixels(), _title(said, when), keep=True)
+    return Picture(f"{key}/classes", canvas.pixels(), _title(said, when), keep=True, note=note)
+
+
+def _draw_legend(canvas: Canvas, top: float, names: Sequence[str]) -> None:
+    """Name the categories, a square of the bars' colour before each."""
+    left = MARGIN
+    for name in names:
+        canvas.text(left, top, "■", fontsize=10, color=COLOURS[name])
+        canvas.text(left + SQUARE, top, name, fontsize=8.5)
+        left += SQUARE + LETTER * len(name) + 0.15
 
 
 def _title(words: str, when: str) -> str:
@@ -152,13 +169,10 @@ def _draw_numbers(canvas: Canvas, top: float, rows: Sequence[tuple[str, Counts]]
         cell = canvas.panel(left + 0.02, top, COLUMN - 0.04, ROW - 0.03)
         cell.set_facecolor(face)
         cell.spines[:].set_visible(False)
-        canvas.text(
-            left + COLUMN / 2, top + ROW / 2, name, fontsize=7.5, color=text_colour_on(face), ha="center", va="center"
-        )
     canvas.text(WIDTH - 0.05 - TOTAL / 2, top + ROW / 2, "of", fontsize=8, ha="center", va="center")
     for row, (label, counts) in enumerate(rows, start=1):
         middle = top + (row + 0.5) * ROW
-        canvas.text(MARGIN, middle, shortened(label, 19), fontsize=8.5, va="center")
+        canvas.text(MARGIN, middle, shortened(label, 17), fontsize=8.5, va="center")
         numbers = [*(counts[name] for name in names), sum(counts.values())]
         for place, number in enumerate(numbers):
             left = first + place * COLUMN + (COLUMN if place < len(names) else TOTAL) / 2
@@ -203,7 +217,7 @@ def course(history: Sequence[tuple[int, int, Counts]], key: str, labels: Labels)
     shares = {name: [100 * counts[name] / max(1, sum(counts.values())) for counts in found] for name in names}
     canvas = Canvas(3.0)
     canvas.text(MARGIN, 0.08, f"What failed, {labels.moment('over the training')}", fontsize=10, weight="bold")
-    axes = canvas.panel(0.65, 0.4, WIDTH - 2.0, 2.1)
+    axes = canvas.panel(0.65, 0.4, WIDTH - 1.85, 2.1)
     _stack(axes, places, {name: shares[name] for name in names if name not in GAINS})
     for name in names:
         if name in GAINS:

@@ -7,7 +7,7 @@ from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.multimodal_prediction.result import ACTIVATED, ExampleFeatures, PredictionResult
 from mviz_lightning.explainers.multimodal_prediction.thumbnails import Stamps
 from mviz_lightning.functional.numerals import fixed
-from mviz_lightning.plotting.canvas import Canvas, wrapped
+from mviz_lightning.plotting.canvas import TITLE_LETTERS, Canvas, wrapped
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.plotting.panels import LINE, MARGIN
 from mviz_lightning.sinks.records import MarkdownText, Picture, Pixels, Record, Table
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RAISES, LOWERS = "#B2182B", "#2166AC"
 """Ends of the scale on which explanations are drawn."""
 
-NAME, GAP = 1.62, 0.12
+NAME, GAP = 1.5, 0.12
 """Inches: width of a feature's name, and gap beside the bars."""
 
 BARE, FILLED = 0.34, 0.46
@@ -29,6 +29,15 @@ CAPTION = 0.2
 
 LETTER = 0.062
 """Inches: the mean width of a letter of the line above the bars."""
+
+FOOT_LETTERS = 66
+"""Largest number of letters of a line below the bars."""
+
+NOTE = (
+    "A sparse linear model predicts the model's prediction from the fused features. A bar is what a feature adds here: "
+    "its weight times its activation, which is in standard deviations (SD) from the mean."
+)
+"""How to read the picture of an example."""
 
 POOLED = "Outputs and features"
 """What is averaged over regions, where outputs have positions."""
@@ -92,15 +101,12 @@ def example_picture(
     """Draw weight x activation of an example's strongest features, and the examples that activate these most."""
     labels, stamps = drawing.labels, Stamps.of(drawing, ACTIVATED)
     said = labels.title(found, when)
-    title, footer = (
-        wrapped(said, 68),
-        wrapped(_foretold(result, labels) + _verdict(found) + labels.averaged(POOLED), 112),
-    )
+    title, foot = wrapped(said, TITLE_LETTERS), wrapped(_foretold(result, labels) + _verdict(found), FOOT_LETTERS)
     lead = wrapped(_lead(found, result, labels), int((stamps.left - 2 * MARGIN) / LETTER))
     first, row = 0.1 + LINE * len(title), FILLED if stamps.modality_types else BARE
     top = first + max(0.16 * len(lead) + 0.1, FILLED + CAPTION if stamps.modality_types else 0.0)
     height = row * max(1, len(found.effects))
-    canvas.begin(top + height + 0.5 + 0.15 * len(footer))
+    canvas.begin(top + height + 0.5 + 0.16 * len(foot))
     canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
     canvas.text(MARGIN, first, "\n".join(lead), fontsize=8.5, color="#222222")
     _draw_names(canvas, top, row, found)
@@ -109,8 +115,10 @@ def example_picture(
     if stamps.modality_types:
         stamps.draw(canvas, first, FILLED, [found.example])
         _draw_activating(canvas, stamps, top, found, result)
-    canvas.text(MARGIN, canvas.height - 0.08 - 0.15 * len(footer), "\n".join(footer), fontsize=7.5, color="#555555")
-    return Picture(f"{key}/example_{found.position}", canvas.pixels(), said, keep=True)
+    canvas.text(MARGIN, canvas.height - 0.08 - 0.16 * len(foot), "\n".join(foot), fontsize=8, color="#555555")
+    return Picture(
+        f"{key}/example_{found.position}", canvas.pixels(), said, keep=True, note=NOTE + labels.averaged(POOLED)
+    )
 
 
 def _lead(found: ExampleFeatures, result: PredictionResult, labels: Labels) -> str:
@@ -132,7 +140,7 @@ def _draw_activating(
 ) -> None:
     """Draw, beside every feature, the examples that activate it most."""
     caption = "most activating examples:" if found.effects else ""
-    canvas.text(stamps.left, top - CAPTION + 0.01, caption, fontsize=7.5, color="#555555")
+    canvas.text(stamps.left, top - CAPTION + 0.01, caption, fontsize=8, color="#555555")
     for place, effect in enumerate(found.effects):
         examples = [strong.example for strong in result.activating[effect.feature]]
         stamps.draw(canvas, top + place * FILLED, FILLED, examples)
@@ -159,8 +167,8 @@ def _draw_bars(axes: "Axes", found: ExampleFeatures, labels: Labels) -> None:
     axes.set_ylim(max(1, len(effects)) - 0.5, -0.5)
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(axis="x", labelsize=8)
-    scale = "standard deviations of the value" if labels.task == "regression" else "logit of the sparse model"
-    axes.set_xlabel(f"weight x standardised activation ({scale})", fontsize=8, labelpad=1)
+    scale = "SD of the value" if labels.task == "regression" else "logit"
+    axes.set_xlabel(f"weight x activation ({scale})", fontsize=8, labelpad=1)
 
 
 # -- Tables ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, charact
 MODALITIES = 3
 """Largest number of drawn modalities, in declared order."""
 
-WIDEST, ACROSS = 1.5, 3.0
+WIDEST, ACROSS = 1.1, 2.0
 """In inches: largest width of a modality's column, and of all columns together."""
 
 GAP = 0.05

@@ -16,7 +16,7 @@ from mviz_lightning.explainers.multimodal_representation.result import Feature, 
 from mviz_lightning.functional.numerals import fixed, is_rounding
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.text import Text
-from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, wrapped
+from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, diverging, wrapped
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL
 from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
@@ -25,18 +25,25 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ROOM = WIDTH - 2 * MARGIN
-LETTERS = 88
+LETTERS = 64
 """Largest number of letters of a line across the picture."""
 
 BAR = 0.24
 """Inches: the height of the bar of shares."""
 
-LEGEND_ACROSS = 3
-ACROSS, LARGE_ACROSS = 6, 3
+LEGEND_ACROSS = 2
+ACROSS, LARGE_ACROSS = 5, 3
 """Number of panels side by side: of inputs that can be read as thumbnails, and of other inputs."""
 
 MAPS_ACROSS = 3
 """Number of maps of one example side by side."""
+
+NOTE = (
+    "Bar: shares of the feature's variance that each modality explains alone, and the share of the interaction. Among "
+    "the strongest: words, classes and values that are more frequent among the strongest 10 % of the examples than "
+    "among all. Maps: what each part adds to the feature in its strongest example. Red raises it, blue lowers it."
+)
+"""How to read a feature's picture."""
 
 TALLEST = 1.6
 """Largest height of a panel, as a multiple of its width."""
@@ -60,21 +67,25 @@ def _picture(
     """Draw one feature: its shares, what stands out, and the examples that activate it most."""
     moment = f", {when}" if when else ""
     headline = f"Feature {feature.number}{moment}: {kind_name(result, feature.kind)}"
-    common = wrapped(f"Among the strongest: {_concepts(feature.concepts, drawing)}", 100)
-    top = _caption(result, feature, drawing)
+    title = wrapped(headline, TITLE_LETTERS)
+    common = wrapped(f"Among the strongest: {_concepts(feature.concepts, drawing)}", 68)
+    top = wrapped(_caption(result, feature, drawing), 68)
     blocks = _blocks(feature, drawing) if drawing.show_inputs else {}
-    fixed = 0.1 + LINE + 0.05 + BAR + 0.05 + _legend_rows(result) * LINE + 0.04 + len(common) * 0.17 + 0.06 + LINE
+    fixed = (
+        0.1
+        + LINE * len(title)
+        + 0.05
+        + BAR
+        + 0.05
+        + _legend_rows(result) * LINE
+        + 0.04
+        + len(common) * 0.17
+        + 0.06
+        + LINE * len(top)
+    )
     canvas.begin(fixed + sum(blocks.values()) + (0 if blocks else 2 * LINE) + _parts_height(feature, drawing) + 0.1)
-    canvas.text(MARGIN, 0.08, headline, fontsize=10, weight="bold")
-    place = 0.1 + LINE + 0.05
-    _draw_bar(canvas.panel(MARGIN, place, ROOM, BAR, "shares"), feature.shares, colours_of(result))
-    place += BAR + 0.05
-    _draw_legend(canvas, place, result, feature)
-    place += _legend_rows(result) * LINE + 0.04
-    canvas.text(MARGIN, place, "\n".join(common), fontsize=8.5, linespacing=1.15)
-    place += len(common) * 0.17 + 0.06
-    canvas.text(MARGIN, place, top, fontsize=8.5, color="#222222")
-    place += LINE
+    canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+    place = _draw_head(canvas, 0.1 + LINE * len(title) + 0.05, result, feature, common, top)
     for name, height in blocks.items():
         _draw_inputs(canvas, place, name, feature, drawing)
         place += height
@@ -82,7 +93,27 @@ def _picture(
         canvas.text(MARGIN, place, _listed(feature), fontsize=8.5, linespacing=1.3)
         place += 2 * LINE
     _draw_parts(canvas, place, feature, drawing)
-    return Picture(f"{key}/feature_{feature.number}", canvas.pixels(), headline, keep=True)
+    return Picture(f"{key}/feature_{feature.number}", canvas.pixels(), headline, keep=True, note=NOTE)
+
+
+def _draw_head(
+    canvas: Canvas,
+    place: float,
+    result: Representation,
+    feature: Feature,
+    common: Sequence[str],
+    top: Sequence[str],
+) -> float:
+    """Draw the shares and what stands out from a place on; return where that ends."""
+    _draw_bar(canvas.panel(MARGIN, place, ROOM, BAR, "shares"), feature.shares, colours_of(result))
+    place += BAR + 0.05
+    _draw_legend(canvas, place, result, feature)
+    place += _legend_rows(result) * LINE + 0.04
+    canvas.text(MARGIN, place, "\n".join(common), fontsize=8.5, linespacing=1.15)
+    place += len(common) * 0.17 + 0.06
+    canvas.text(MARGIN, place, "\n".join(top), fontsize=8.5, color="#222222", linespacing=1.15)
+    place += LINE * len(top)
+    return place
 
 
 def _caption(result: Representation, feature: Feature, drawing: DrawingContext) -> str:
@@ -182,9 +213,9 @@ def _draw_inputs(canvas: Canvas, top: float, name: str, feature: Feature, drawin
         left = MARGIN + (k % across) * (width + GAP)
         place = top + k // across * (height + 2 * LINE - 0.02)
         drawing.draw_input(canvas.panel(left, place, width, height, f"{name} input"), name, strong.example)
-        label = "" if strong.target is None else f"\n{shortened(_target(strong.target, drawing), 15)}"
+        label = "" if strong.target is None else f"\n{shortened(_target(strong.target, drawing), 13)}"
         words = f"#{strong.position}: {strong.activation:.3g}{label}"
-        canvas.text(left + width / 2, place + height + 0.02, words, ha="center", fontsize=7.5, linespacing=1.1)
+        canvas.text(left + width / 2, place + height + 0.02, words, ha="center", fontsize=8, linespacing=1.1)
 
 
 def _target(target: Any, drawing: DrawingContext) -> str:
@@ -235,7 +266,7 @@ def _line(modality_type: ModalityType, example: int, position: int, activation: 
 def _listed(feature: Feature) -> str:
     """List the strongest examples where their inputs may not be seen."""
     numbers = [f"#{strong.position}: {strong.activation:.3g}" for strong in feature.examples]
-    return "\n".join(wrapped("   ".join(numbers), 95)[:2])
+    return "\n".join(wrapped("   ".join(numbers), 66)[:2])
 
 
 def _table(result: Representation, pictures: Sequence[Picture], key: str, drawing: DrawingContext, when: str) -> Table:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from mviz_lightning.explainers.multimodal_representation.result import Representation
 from mviz_lightning.functional.features import CONSTANT, UNIMODAL
-from mviz_lightning.plotting.canvas import WIDTH, pixels
+from mviz_lightning.plotting.canvas import DPI, TITLE_LETTERS, WIDTH, pixels, wrapped
 from mviz_lightning.plotting.panels import COLOURS, INTERACTION
-from mviz_lightning.plotting.text_fitting import legible, shortened
+from mviz_lightning.plotting.text_fitting import FONT_SIZE, legible, shortened
 from mviz_lightning.sinks.records import Pixels
 
 if TYPE_CHECKING:
@@ -41,10 +41,10 @@ def overview(result: Representation, title: str) -> Pixels:
     """Draw the numbers of features by class, and the shares of each feature."""
     from matplotlib.figure import Figure  # plotting is loaded when a picture is drawn, not at import
 
-    figure = Figure(figsize=(WIDTH, 3.3), dpi=100, layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.3), dpi=DPI, layout="constrained")
     layer = f"\nAll features depend on {result.unfused} alone, the outputs do not: give a later layer="
     note = "" if result.unfused is None else layer
-    words = "\n".join(map(legible, f"{title}{note}".split("\n")))
+    words = "\n".join(legible(line) for told in f"{title}{note}".split("\n") for line in wrapped(told, TITLE_LETTERS))
     figure.suptitle(words, fontsize=10, weight="bold", x=0.02, ha="left")
     counts, shares = figure.subplots(1, 2, width_ratios=(1, 1.25))
     _draw_counts(counts, result)
@@ -66,7 +66,7 @@ def _draw_counts(axes: "Axes", result: Representation) -> None:
     axes.barh(range(len(classes)), counts, color=[*colours_of(result), "#ffffff"], edgecolor="#555555", linewidth=0.6)
     for place, count in enumerate(counts):
         axes.text(count, place, f" {count}", va="center", fontsize=8)
-    axes.set_yticks(range(len(classes)), names, parse_math=False)
+    axes.set_yticks(range(len(classes)), names, parse_math=False, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, max(*counts, 1) * 1.18)
     axes.set_xlabel("features", fontsize=8)
@@ -83,13 +83,13 @@ def _draw_scatter(axes: "Axes", result: Representation) -> None:
     points = axes.scatter(first, second, c=interaction, s=22, **style)
     bar = axes.figure.colorbar(points, ax=axes, fraction=0.06, pad=0.02)
     bar.set_label("interaction", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
+    bar.ax.tick_params(labelsize=FONT_SIZE)
     for (x, y), numbers in _places(result).items():
-        axes.annotate(", ".join(numbers), (x, y), (4, 3), textcoords="offset points", fontsize=7, ha="left")
+        axes.annotate(", ".join(numbers), (x, y), (4, 3), textcoords="offset points", fontsize=FONT_SIZE, ha="left")
     names = [f"share of {shortened(legible(name), 16)} alone" for name in result.modalities]
     axes.set_xlabel(names[0], fontsize=8, parse_math=False)
     axes.set_ylabel(names[1], fontsize=8, parse_math=False)
-    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
+    ticks = [0, 0.5, 1]
     axes.set(xlim=(-0.12, 1.2), ylim=(-0.12, 1.12), xticks=ticks, yticks=ticks)
 
 
@@ -117,4 +117,4 @@ def _draw_stacks(axes: "Axes", result: Representation) -> None:
     axes.set(ylim=(0, 1), xticks=[])
     axes.set_xlabel("features that vary, by class", fontsize=8)
     axes.set_ylabel("share of variance", fontsize=8)
-    axes.legend(fontsize=7, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    axes.legend(fontsize=FONT_SIZE, ncols=2, loc="lower right", bbox_to_anchor=(1.02, 1.0), frameon=False)

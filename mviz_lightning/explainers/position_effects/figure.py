@@ -12,7 +12,7 @@ from torch import Tensor
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.position_effects.result import PositionEffectsResult, PositionMaps
 from mviz_lightning.functional.numerals import fixed
-from mviz_lightning.plotting.canvas import WIDTH, Canvas, wrapped
+from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.panels import COLOURS, GAP, LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
@@ -35,10 +35,10 @@ PANEL = (WIDTH - 2 * MARGIN - GAP - BAR) / COLUMNS
 ROW = 0.32
 """Inches: height of a modality's row of colours below a sequence."""
 
-TOKENS = 12
+TOKENS = 7
 """Largest number of positions of a sequence in a line."""
 
-WORD = 6
+WORD = 5
 """Largest number of letters of a token."""
 
 LETTER = 0.075
@@ -47,10 +47,14 @@ LETTER = 0.075
 UNLABELLED = "#bbbbbb"
 """Colour of positions without a label."""
 
-UNIT = (
-    "Colours: what changes at a position without the modality; 100 % is the outputs' variance, averaged over positions"
+UNIT = "effects in % of the outputs' variance"
+"""Unit of the colours."""
+
+NOTE = (
+    "Colours: what changes at a position without the modality; 100 % is the outputs' variance, averaged over "
+    "positions. These maps have one scale; other examples have another."
 )
-"""What the colours mean."""
+"""How to read the maps."""
 
 
 def effect_records(
@@ -83,18 +87,16 @@ class EffectsFigure:
         moment = f", {self.when}" if self.when else ""
         where = "".join(f", {words}" for words in self.drawing.slice_words(found.example))
         headline = f"Example {found.position}{moment}{where}: where each modality matters"
-        canvas, foot = (
-            self.drawing.canvas,
-            wrapped(f"{UNIT}. These maps have one scale; other examples have another.", 112),
-        )
+        canvas, title = self.drawing.canvas, wrapped(headline, TITLE_LETTERS)
         colours = _scale(found.effects)
         draw = self._draw_maps if found.cells is None else self._draw_sequence
         height = self._height(found)
-        canvas.begin(0.1 + LINE + height + len(foot) * 0.15 + 0.15)
-        canvas.text(MARGIN, 0.08, headline, fontsize=10, weight="bold")
-        draw(canvas, 0.1 + LINE, found, colours)
-        canvas.text(MARGIN, 0.1 + LINE + height, "\n".join(foot), fontsize=7.5, color="#555555", linespacing=1.1)
-        return Picture(f"{self.name}/example_{found.position}", canvas.pixels(), headline, keep=True)
+        top = 0.1 + LINE * len(title)
+        canvas.begin(top + LINE + height + 0.05)
+        canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+        canvas.text(MARGIN, top, UNIT, fontsize=8, color="#555555")
+        draw(canvas, top + LINE, found, colours)
+        return Picture(f"{self.name}/example_{found.position}", canvas.pixels(), headline, keep=True, note=NOTE)
 
     def _height(self, found: PositionMaps) -> float:
         if found.cells is not None:
@@ -154,7 +156,7 @@ class EffectsFigure:
         painted = colours.to_rgba(found.effects.numpy())
         for place, cell in enumerate(cells.tolist()):
             left, row = MARGIN + 1.1 + place % TOKENS * width, top + place // TOKENS * block
-            canvas.text(left, row + 2 * ROW - 0.03, shortened(words[place], WORD), fontsize=7.5, va="bottom")
+            canvas.text(left, row + 2 * ROW - 0.03, shortened(words[place], WORD), fontsize=8, va="bottom")
             for m in range(len(self.modalities)):
                 panel = canvas.panel(left, row + (2 + m) * ROW, width, ROW * 0.9, "cell")
                 panel.set_facecolor(painted[m, cell])

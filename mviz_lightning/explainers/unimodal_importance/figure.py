@@ -15,9 +15,9 @@ from mviz_lightning.explainers.unimodal_importance.result import (
     SegmentAttribution,
 )
 from mviz_lightning.plotting import trust
-from mviz_lightning.plotting.canvas import Canvas, diverging, wrapped
+from mviz_lightning.plotting.canvas import TITLE_LETTERS, Canvas, diverging, wrapped
 from mviz_lightning.plotting.labels import format_weight, strongest_places
-from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL, SCALE
+from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, SCALE
 from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
@@ -38,8 +38,11 @@ LISTED = 5
 ROW = 0.165
 """Inches: height of a line of the list."""
 
-LETTERS = 18
+LETTERS = 14
 """Largest number of letters of a segment's name in a line of the list."""
+
+PANEL = 1.1
+"""Inches: width of a panel; names of segments need the room beside two of them."""
 
 LIST = MARGIN + 2 * PANEL + GAP + SCALE + 0.12
 """Inches from the left to the list: weights, and names beside them."""
@@ -67,16 +70,17 @@ class _Picture:
 
     def drawn(self, key: str) -> Picture:
         canvas, headline = self.canvas, self.drawing.labels.title(self.found, self.when)
-        title, footer = wrapped(headline, 68), self._footer()
+        title = wrapped(headline, TITLE_LETTERS)
         block = 2 * LINE + 0.08 + sum(height + 2 * LINE for height in self._heights.values())
-        canvas.begin(0.1 + len(title) * LINE + len(self.found.outputs) * block + len(footer) * 0.15 + 0.1)
+        canvas.begin(0.1 + len(title) * LINE + len(self.found.outputs) * block + 0.05)
         canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
         top = 0.1 + len(title) * LINE
         for output in self.found.outputs:
             self._draw_output(top, output)
             top += block
-        canvas.text(MARGIN, top, "\n".join(footer), fontsize=7.5, color="#555555", linespacing=1.1)
-        return Picture(f"{key}/example_{self.found.position}", canvas.pixels(), headline, keep=True)
+        return Picture(
+            f"{key}/example_{self.found.position}", canvas.pixels(), headline, keep=True, note=" ".join(self._note())
+        )
 
     @property
     def _parts(self) -> Mapping[str, SegmentAttribution]:
@@ -101,7 +105,7 @@ class _Picture:
         names = self.drawing.modality_types[name].names(self.found.example, inputs=self.drawing.show_inputs)
         return [(in_lines(segment), weight) for segment, weight in strongest(part, names)]
 
-    def _footer(self) -> list[str]:
+    def _note(self) -> list[str]:
         methods = {METHODS[part.method] for part in self._parts.values() if not part.reason}
         by = "".join(f", by {method}," for method in methods)
         text = (
@@ -113,12 +117,12 @@ class _Picture:
         ]
         apart = any(part.r2 is None and part.gap > NOTABLE for one in self.found.outputs for part in one.parts.values())
         notes = ["Adds up to a, not b: b is what the parts add if they are masked all at once."] if apart else []
-        return [short for line in (text, *instead, *notes) for short in wrapped(line, 112)]
+        return [text, *instead, *notes]
 
     def _draw_output(self, top: float, output: OutputImportance) -> None:
         canvas = self.canvas
         said = self.drawing.labels.valued(output.output, output.role, output.value)
-        canvas.text(MARGIN, top, said, fontsize=9.5, color="#222222")
+        canvas.text(MARGIN, top, said, fontsize=8, color="#222222")
         for column, heading in enumerate(("input", "what each part adds")):
             canvas.text(_left(column) + PANEL / 2, top + LINE + 0.03, heading, ha="center", fontsize=8.5)
         canvas.text(LIST, top + LINE + 0.03, "strongest parts", fontsize=8.5)
