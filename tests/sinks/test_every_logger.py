@@ -107,7 +107,7 @@ def test_no_logger_warns_of_names(run):
 
 
 def test_what_a_logger_does_not_take_is_one_line_of_the_log(run):
-    assert run.output.count("TensorBoard takes no files; they are in the folder of the run.") == 1
+    assert run.output.count("TensorBoard does not accept files; they are in the folder of the run.") == 1
 
 
 def shown(name: str) -> str:
