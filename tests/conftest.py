@@ -16,6 +16,8 @@ torch.set_num_threads(1)
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=25)
 settings.load_profile("repeatable")
 
+collect_ignore = ["callbacks/packages_program.py"]  # a program, whose import is its run
+
 SEED = int(os.environ.get("TEST_SEED", "0"))
 """Of the weights and draws of tests that set no seed themselves; they should pass with any."""
 

@@ -178,10 +178,8 @@ def test_callbacks_are_handed_to_processes_that_are_spawned(tmp_path):
     assert [without_cost(row) for row in first["rows"]] == [without_cost(row) for row in second["rows"]]
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    ["empty", *(pytest.param(one, marks=SLOW) for one in ("empty_first", "dealt", "unsharded"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["empty", "empty_first", "dealt", "unsharded"])
 def test_streams_without_a_length_are_read_on_several_processes_as_on_one(ran, scenario):
     """One process gets no example at all, each gets its share, or all get all: the fixed examples are the same 64."""
     alone, found = seen(ran("unsharded", 1), 0), [seen(ran(scenario, 2), rank) for rank in range(2)]

@@ -314,7 +314,8 @@ def test_nothing_of_the_files_is_in_checkpoints_or_copies(trained):
 def test_a_run_without_explainers_has_no_examples(tmp_path):
     fit(tmp_path, monitor(report=False))
     (folder,) = {path.parent for path in tmp_path.rglob(HISTORY)}
-    assert {path.name for path in folder.iterdir()} == {HISTORY, "run.json", "shares.png", "summary.md"}
+    drawn = {"how_to_read.md", "shares.png"}
+    assert {path.name for path in folder.iterdir()} == {HISTORY, "run.json", "summary.md", *drawn}
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ def lines(folder, package, *blocked):
     return [line for line in ended.stdout.splitlines() if line.startswith(heads)]
 
 
+@pytest.mark.slow
 def test_without_lightning_the_rest_works_and_a_callback_names_the_line_to_install(tmp_path):
     needs = "needs Lightning, and neither lightning nor pytorch_lightning can be imported; run: pip install lightning"
     assert lines(tmp_path, "none", "lightning", "pytorch_lightning", "lightning_fabric") == [

@@ -89,7 +89,8 @@ def test_what_fails_at_the_end_of_a_training_has_nothing_told_twice(tmp_path):
 
     with pytest.raises(RuntimeError, match="on purpose"):
         runs(trainer(tmp_path, watch, Attach(), Fails("on_fit_end"), max_epochs=1), "fit", Pairs())
-    assert [record.key for record, *_ in sink.records if isinstance(record, MarkdownText)] == ["mviz/summary"]
+    written = [record.key for record, *_ in sink.records if isinstance(record, MarkdownText)]
+    assert written == ["mviz/how_to_read", "mviz/summary"]
 
 
 def test_a_training_that_breaks_off_after_a_validation_is_told(tmp_path):
@@ -97,6 +98,7 @@ def test_a_training_that_breaks_off_after_a_validation_is_told(tmp_path):
         runs(trainer(tmp_path, monitor(), Fails("on_train_epoch_end"), max_epochs=1), "fit", Pairs())
     assert {path.name for path in tmp_path.rglob("*.*")} == {
         "history.jsonl",
+        "how_to_read.md",
         "report.html",
         "run.json",
         "shares.png",
