@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mviz_lightning.plotting.text_fitting import FONT_SIZE, legible
-from mviz_lightning.sinks.records import Pixels
+from mviz_lightning.plotting.vector_files import vector_file
+from mviz_lightning.sinks.records import Picture, Pixels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +48,11 @@ def pixels(figure: "Figure") -> Pixels:
     canvas: Any = FigureCanvasAgg(figure)  # whose methods carry no types
     canvas.draw()
     return np.array(canvas.buffer_rgba(), dtype=np.uint8)[..., :3]
+
+
+def picture(figure: "Figure", key: str, caption: str = "", *, keep: bool = False, note: str = "") -> Picture:
+    """Return a figure as a record; see :class:`~mviz_lightning.sinks.records.Picture` for the arguments."""
+    return Picture(key, pixels(figure), caption, keep, note, vector_file(figure))
 
 
 def diverging(largest: float) -> "ScalarMappable":
@@ -136,11 +142,19 @@ class Canvas:
             self.text(left + COLOUR_BAR_WIDTH / DPI + 0.03, top + share * height, words, va="center", fontsize=8)
 
     def pixels(self) -> Pixels:
-        """Return the picture as pixels, ``(H, W, 3)``; axes without ticks and label are hidden to save time."""
+        """Return the picture as pixels, ``(H, W, 3)``."""
+        return pixels(self._without_idle_axes())
+
+    def picture(self, key: str, caption: str = "", *, keep: bool = False, note: str = "") -> Picture:
+        """Return the picture as a record; see :class:`~mviz_lightning.sinks.records.Picture` for the arguments."""
+        return picture(self._without_idle_axes(), key, caption, keep=keep, note=note)
+
+    def _without_idle_axes(self) -> "Figure":
+        """Hide axes without ticks and label, to save time."""
         for axis in (axis for panel in self.figure.axes for axis in (panel.xaxis, panel.yaxis)):
             if not (len(axis.get_majorticklocs()) or axis.get_label_text()):
                 axis.set_visible(False)
-        return pixels(self.figure)
+        return self.figure
 
 
 def _stripped(axes: "Axes") -> "Axes":

@@ -10,7 +10,9 @@ import numpy.typing as npt
 from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import to_rgba
 from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.path import Path
 from matplotlib.text import Text
+from matplotlib.transforms import Affine2D
 from PIL import Image, ImageDraw, ImageFont
 
 ASCENT = 0.76
@@ -29,6 +31,8 @@ ALIGNMENTS = {"left": 0.0, "center": 0.5, "right": 1.0}
 class PillowText(Text):
     """Horizontal text without formulas, drawn by Pillow: matplotlib takes ten times as long.
 
+    In files of vectors it stays text, which matplotlib writes.
+
     Args:
         x: Horizontal place, as of :class:`matplotlib.text.Text`.
         y: Vertical place.
@@ -45,7 +49,7 @@ class PillowText(Text):
         self._pitch, self._back = linespacing, back
 
     def draw(self, renderer: RendererBase) -> None:
-        """Draw the text at whole pixels."""
+        """Draw the text, as pixels at whole pixels."""
         words = self.get_text()
         if not (words and self.get_visible()):
             return
@@ -54,13 +58,28 @@ class PillowText(Text):
         lines, pitch, up = words.split("\n"), self._pitch * letters.size, ASCENT * letters.size
         below, share = (len(lines) - 1) * pitch, ALIGNMENTS[self.get_horizontalalignment()]
         feet = {"top": -up, "bottom": letters.size - up + below, "center": (letters.size + below) / 2 - up}
-        mask = _mask(lines, letters, round(up), pitch, share)
         x, y = map(float, self.get_transform().transform(self.get_unitless_position()))
-        foot = round(y + {"center_baseline": -up / 2, "baseline": below, **feet}[self.get_verticalalignment()])
-        left = round(x - share * (mask.shape[1] - 2 * MARGIN)) - MARGIN
-        bottom = foot + round(up) + MARGIN - len(mask)
-        drawn = _tinted(mask, self.get_color(), self._back)
-        renderer.draw_image(renderer.new_gc(), left, bottom, drawn[::-1])
+        foot = y + {"center_baseline": -up / 2, "baseline": below, **feet}[self.get_verticalalignment()]
+        if hasattr(renderer, "buffer_rgba"):
+            mask = _mask(lines, letters, round(up), pitch, share)
+            left = round(x - share * (mask.shape[1] - 2 * MARGIN)) - MARGIN
+            drawn = _tinted(mask, self.get_color(), self._back)
+            renderer.draw_image(renderer.new_gc(), left, round(foot) + round(up) + MARGIN - len(mask), drawn[::-1])
+        else:
+            for number, line in enumerate(lines):
+                width = letters.getlength(line)
+                self._write(renderer, line, x - share * width, foot - number * pitch, width)
+
+    def _write(self, renderer: RendererBase, line: str, x: float, foot: float, width: float) -> None:
+        """Write a line as letters into a file of vectors, on a rectangle of the colour behind it."""
+        style, size = renderer.new_gc(), renderer.points_to_pixels(self.get_fontsize())
+        if self._back is not None:
+            place = Affine2D().scale(width, size).translate(x, foot - (1 - ASCENT) * size)
+            style.set_linewidth(0)
+            renderer.draw_path(style, Path.unit_rectangle(), place, to_rgba(self._back))
+        style.set_foreground(self.get_color())
+        y = renderer.get_canvas_width_height()[1] - foot if renderer.flipy() else foot
+        renderer.draw_text(style, x, y, line, self.get_fontproperties(), 0)
 
 
 def _mask(

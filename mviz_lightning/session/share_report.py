@@ -13,6 +13,7 @@ from mviz_lightning.explainers.contribution_shares.subset_tables import with_sub
 from mviz_lightning.explainers.contribution_shares.tables import share_table
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.notebook.displayed import Displayed
+from mviz_lightning.plotting.vector_files import FORMATS, drawn_as
 from mviz_lightning.session.comparison import ShareComparison
 from mviz_lightning.session.runner import MethodRun
 from mviz_lightning.sinks import FileSink
@@ -98,7 +99,7 @@ class ShareReport(Displayed):
         """Return all pictures; ``pixels`` of a picture are ``(H, W, 3)`` uint8."""
         return [record for record in self._records() if isinstance(record, Picture)]
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, format: str = "png") -> None:  # noqa: A002 - as matplotlib's savefig calls it
         """Write pictures, tables, sounds, numbers and a page: the files that a run of the monitor writes too.
 
         These are ``<method>/example_<position>.png``, ``<method>/examples.csv`` and so on. For
@@ -107,11 +108,19 @@ class ShareReport(Displayed):
 
         Args:
             folder: Created if it is missing. If a report is saved there again, it replaces the one before.
+            format: ``"png"`` for pixels; ``"svg"`` or ``"pdf"`` for pictures whose letters are text and whose lines are
+                shapes, for papers.
+
+        Raises:
+            ConfigurationError: ``format`` is another one.
         """
         from mviz_lightning.report.page import write_page
         from mviz_lightning.session.report_archive import archive_report
 
-        named = [replace(record, key=f"mviz/{record.key}") for record in self._records()]
+        if format not in ("png", *FORMATS):
+            raise ConfigurationError(f"format={format!r}: allowed are 'png', 'svg' and 'pdf'. Give format='svg'.")
+        with drawn_as(format):
+            named = [replace(record, key=f"mviz/{record.key}") for record in self._records()]
         latest = [replace(record, keep=False) if isinstance(record, Picture) else record for record in named]
         FileSink(Path(folder)).write(latest, 0)
         archive_report(self, Path(folder))

@@ -113,7 +113,7 @@ def _earlier(path: Path) -> bytes:
 def _content(record: Picture | Table | MarkdownText | Alert | Sound, step: int) -> tuple[str, bytes]:
     """Return the ending of a record's file and its bytes."""
     if isinstance(record, Picture):
-        return ".png", record.png
+        return record.vector or (".png", record.png)
     if isinstance(record, Table):
         return ".csv", _csv(record).encode("utf-8", "replace")
     if isinstance(record, Sound):

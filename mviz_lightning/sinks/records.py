@@ -33,6 +33,7 @@ class Picture(Brief):
         caption: One line of text that loggers show with the picture.
         keep: Whether the file sink also keeps the pictures of earlier steps; loggers always do.
         note: How to read the picture, in sentences; it stands beside the picture, since a dashboard shrinks its pixels.
+        vector: Ending and bytes of the file that holds the picture as text and shapes; None for its pixels.
     """
 
     key: str
@@ -40,6 +41,7 @@ class Picture(Brief):
     caption: str = ""
     keep: bool = False
     note: str = ""
+    vector: tuple[str, bytes] | None = None
 
     @property
     def description(self) -> str:

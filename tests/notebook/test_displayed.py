@@ -312,7 +312,7 @@ def test_a_verdict_shows_its_evidence_and_what_to_try(history):
 def test_a_picture_shows_itself():
     picture = Picture("mviz/shares", np.zeros((4, 5, 3), np.uint8), "epoch 3")
     assert picture._repr_png_().startswith(b"\x89PNG")
-    named = "key='mviz/shares', pixels=<ndarray (4, 5, 3)>, caption='epoch 3', keep=False, note=''"
+    named = "key='mviz/shares', pixels=<ndarray (4, 5, 3)>, caption='epoch 3', keep=False, note='', vector=None"
     assert repr(picture) == f"Picture({named})"
 
 

@@ -73,7 +73,7 @@ def share_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str
         draw(axes, positions, rows, modalities)
         _finish(axes, label, columns)
     caption = f"{label} {positions[-1]:g}{of_all(rows, all_rows)}"
-    return Picture("shares", page.pixels(), f"head {head}, {caption}" if head else caption, note=NOTE)
+    return page.picture("shares", f"head {head}, {caption}" if head else caption, note=NOTE)
 
 
 def shown_runs(rows: Sequence[RunRecord]) -> Sequence[RunRecord]:

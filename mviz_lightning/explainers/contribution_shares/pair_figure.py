@@ -117,7 +117,7 @@ def pair_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str 
     words = "   ".join(f"{MARKS[state]} {state.name.lower()}" for state in states)
     canvas.text(MARGIN, canvas.height - LINE - 0.03, words, fontsize=8.5, color=DARK)
     caption = f"{label} {places[-1]:g}{of_all(rows, all_rows)}"
-    return Picture("shares", canvas.pixels(), f"head {head}, {caption}" if head else caption)
+    return canvas.picture("shares", f"head {head}, {caption}" if head else caption)
 
 
 def _retrieval(rows: Sequence[RunRecord]) -> _Plot:

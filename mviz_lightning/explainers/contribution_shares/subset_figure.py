@@ -81,7 +81,7 @@ def _picture(kind: SubsetKind, rows: Sequence[Row], modalities: Sequence[str], w
         canvas.text(MARGIN, top + (place + 0.5) * step, shortened(name, LETTERS), fontsize=8.5, va="center")
     _draw(axes, shown, modalities, step)
     _add_legend(canvas, axes, columns)
-    return Picture(f"by_{kind}", canvas.pixels(), said, note=NOTE)
+    return canvas.picture(f"by_{kind}", said, note=NOTE)
 
 
 def _draw(axes: "Axes", rows: Sequence[Row], modalities: Sequence[str], step: float) -> None:

@@ -89,7 +89,7 @@ class _Picture:
         pair = self.found.outputs[0].pairs[self.place]
         several = f"_{pair.first}+{pair.second}" if len(self.found.outputs[0].pairs) > 1 else ""
         place = f"{key}/example_{self.found.position}{several}"
-        return Picture(place, canvas.pixels(), headline, keep=True, note=self._note())
+        return canvas.picture(place, headline, keep=True, note=self._note())
 
     def _note(self) -> str:
         pair = self.found.outputs[0].pairs[self.place]

@@ -54,7 +54,7 @@ class ExplanationFigure:
             self._draw_output(canvas, top, example, output, heights)
             top += block
         key = f"{self.name}/example_{explanation.position}"
-        return Picture(key, canvas.pixels(), headline, keep=True, note=self._note())
+        return canvas.picture(key, headline, keep=True, note=self._note())
 
     def _note(self) -> str:
         return (

@@ -61,7 +61,7 @@ def picture_over_epochs(moments: Sequence[Moment], drawing: DrawingContext, key:
         draw(canvas, top + LINE + 0.03, name, kept, drawing)
         top += height + 2 * LINE
     _draw_curves(canvas, top + 0.15, moments)
-    return Picture(key, canvas.pixels(), f"from {first.label} to {last.label}")
+    return canvas.picture(key, f"from {first.label} to {last.label}")
 
 
 def thinned(moments: Sequence[Moment]) -> Sequence[Moment]:

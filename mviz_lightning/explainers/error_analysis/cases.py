@@ -52,7 +52,7 @@ def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingCo
         first, *others = sentences(case, drawing.labels, int((WIDTH - left - MARGIN) / LETTER))
         canvas.text(left, top, first, fontsize=8.5, weight="bold")
         canvas.text(left, top + LINE, "\n".join(others), fontsize=8.5, linespacing=1.25)
-    return Picture(key, canvas.pixels(), title, keep=True)
+    return canvas.picture(key, title, keep=True)
 
 
 def sentences(case: Case, labels: Labels, letters: int) -> list[str]:

@@ -144,7 +144,7 @@ def class_picture(result: ErrorResult, key: str, labels: Labels, when: str) -> P
     _draw_numbers(canvas, top, rows, names)
     width = WIDTH - MARGIN - NAMES - COLUMN * len(names) - TOTAL - 0.15
     _draw_bars(canvas.panel(MARGIN + NAMES, top + ROW, width, ROW * len(rows)), rows, names, noun_of(labels))
-    return Picture(f"{key}/classes", canvas.pixels(), _title(said, when), keep=True, note=note)
+    return canvas.picture(f"{key}/classes", _title(said, when), keep=True, note=note)
 
 
 def _draw_legend(canvas: Canvas, top: float, names: Sequence[str]) -> None:
@@ -230,7 +230,7 @@ def course(history: Sequence[tuple[int, int, Counts]], key: str, labels: Labels)
     axes.set_xlabel(axis, fontsize=8.5)
     axes.set_ylabel(f"% of {noun_of(labels)}", fontsize=8.5)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=8.5, reverse=True)
-    return Picture(f"{key}/over_time", canvas.pixels(), f"{axis} {places[0]} to {places[-1]}")
+    return canvas.picture(f"{key}/over_time", f"{axis} {places[0]} to {places[-1]}")
 
 
 def _stack(axes: "Axes", places: Sequence[int], shares: Mapping[str, Sequence[float]]) -> None:

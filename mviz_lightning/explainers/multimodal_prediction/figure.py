@@ -116,9 +116,7 @@ def example_picture(
         stamps.draw(canvas, first, FILLED, [found.example])
         _draw_activating(canvas, stamps, top, found, result)
     canvas.text(MARGIN, canvas.height - 0.08 - 0.16 * len(foot), "\n".join(foot), fontsize=8, color="#555555")
-    return Picture(
-        f"{key}/example_{found.position}", canvas.pixels(), said, keep=True, note=NOTE + labels.averaged(POOLED)
-    )
+    return canvas.picture(f"{key}/example_{found.position}", said, keep=True, note=NOTE + labels.averaged(POOLED))
 
 
 def _lead(found: ExampleFeatures, result: PredictionResult, labels: Labels) -> str:

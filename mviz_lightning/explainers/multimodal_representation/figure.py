@@ -55,7 +55,7 @@ def representation_records(result: Representation, key: str, drawing: DrawingCon
     pictures = [_picture(canvas, result, feature, key, drawing, when) for feature in result.shown]
     table = [_table(result, pictures, key, drawing, when)] if pictures else []
     title = overview_title(result, when) + (", in the regions of the examples" if drawing.regions else "")
-    return [Picture(f"{key}/overview", overview(result, title), title), *pictures, *table]
+    return [overview(result, key, title), *pictures, *table]
 
 
 # -- One feature -----------------------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def _picture(
         canvas.text(MARGIN, place, _listed(feature), fontsize=8.5, linespacing=1.3)
         place += 2 * LINE
     _draw_parts(canvas, place, feature, drawing)
-    return Picture(f"{key}/feature_{feature.number}", canvas.pixels(), headline, keep=True, note=NOTE)
+    return canvas.picture(f"{key}/feature_{feature.number}", headline, keep=True, note=NOTE)
 
 
 def _draw_head(

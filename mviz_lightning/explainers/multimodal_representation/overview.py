@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from mviz_lightning.explainers.multimodal_representation.result import Representation
 from mviz_lightning.functional.features import CONSTANT, UNIMODAL
-from mviz_lightning.plotting.canvas import DPI, TITLE_LETTERS, WIDTH, pixels, wrapped
+from mviz_lightning.plotting.canvas import DPI, TITLE_LETTERS, WIDTH, picture, wrapped
 from mviz_lightning.plotting.panels import COLOURS, INTERACTION
 from mviz_lightning.plotting.text_fitting import FONT_SIZE, legible, shortened
-from mviz_lightning.sinks.records import Pixels
+from mviz_lightning.sinks.records import Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def overview_title(result: Representation, when: str) -> str:
     return f"What {len(result.kinds)} fused features respond to" + (f", {when}" if when else "")
 
 
-def overview(result: Representation, title: str) -> Pixels:
+def overview(result: Representation, key: str, title: str) -> Picture:
     """Draw the numbers of features by class, and the shares of each feature."""
     from matplotlib.figure import Figure  # plotting is loaded when a picture is drawn, not at import
 
@@ -56,7 +56,7 @@ def overview(result: Representation, title: str) -> Pixels:
     for axes in (counts, shares):
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-    return pixels(figure)
+    return picture(figure, f"{key}/overview", title)
 
 
 def _draw_counts(axes: "Axes", result: Representation) -> None:

@@ -96,7 +96,7 @@ class EffectsFigure:
         canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
         canvas.text(MARGIN, top, UNIT, fontsize=8, color="#555555")
         draw(canvas, top + LINE, found, colours)
-        return Picture(f"{self.name}/example_{found.position}", canvas.pixels(), headline, keep=True, note=NOTE)
+        return canvas.picture(f"{self.name}/example_{found.position}", headline, keep=True, note=NOTE)
 
     def _height(self, found: PositionMaps) -> float:
         if found.cells is not None:

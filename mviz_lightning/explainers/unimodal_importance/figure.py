@@ -78,9 +78,7 @@ class _Picture:
         for output in self.found.outputs:
             self._draw_output(top, output)
             top += block
-        return Picture(
-            f"{key}/example_{self.found.position}", canvas.pixels(), headline, keep=True, note=" ".join(self._note())
-        )
+        return canvas.picture(f"{key}/example_{self.found.position}", headline, keep=True, note=" ".join(self._note()))
 
     @property
     def _parts(self) -> Mapping[str, SegmentAttribution]:
