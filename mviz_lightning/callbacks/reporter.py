@@ -14,6 +14,7 @@ from mviz_lightning.explainers.contribution_shares.figure import share_curves
 from mviz_lightning.explainers.contribution_shares.pair_figure import pair_curves
 from mviz_lightning.explainers.contribution_shares.subset_figure import subset_pictures
 from mviz_lightning.explainers.drawing import DrawingContext
+from mviz_lightning.plotting.system_fonts import advice
 from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
 from mviz_lightning.session.history import History
 from mviz_lightning.session.remarks import PREFIX
@@ -193,6 +194,8 @@ class Reporter:
 
     def _put(self, records: Sequence[Record], step: int, *, with_trainer_row: bool) -> list[Exception]:
         """Write records under the monitor's prefix, and how to read new kinds of pictures; return the errors."""
+        if line := advice():
+            self._tell(PREFIX + line, once="fonts")
         records = [*records, *self._notes.of(records)]
         named = [replace(record, key=portable_key(f"{self.dashboard.name}/{record.key}")) for record in records]
         return self._for_each_sink(lambda sink: self._write(sink, named, step, with_trainer_row=with_trainer_row))
@@ -207,9 +210,13 @@ class Reporter:
         for kind in sorted(kinds):
             logger = type(sink).__name__.removesuffix("Sink")
             line = f"{PREFIX}{logger} does not accept {kind}s; they are in the folder of the run."
-            if line not in self.told:
-                self.told.add(line)
-                rank_zero_info(line)
+            self._tell(line)
+
+    def _tell(self, line: str, once: str = "") -> None:
+        """Write a line to the log, once a training; of lines about the same, the first."""
+        if (key := once or line) not in self.told:
+            self.told.add(key)
+            rank_zero_info(line)
 
     def _for_each_sink(self, write: Callable[[Sink], None]) -> list[Exception]:
         """Open all sinks and write to them; return the errors."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from mviz_lightning.plotting.diagrams import Bars, Curve, Curves, Diagram, Matrix, SegmentMap
-from mviz_lightning.plotting.text_fitting import legible, shortened
+from mviz_lightning.plotting.system_fonts import legible
+from mviz_lightning.plotting.text_fitting import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

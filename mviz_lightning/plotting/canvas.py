@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mviz_lightning.plotting.text_fitting import FONT_SIZE, legible
+from mviz_lightning.plotting.system_fonts import cells, legible
+from mviz_lightning.plotting.text_fitting import FONT_SIZE
 from mviz_lightning.plotting.vector_files import vector_file
 from mviz_lightning.sinks.records import Picture, Pixels
 
@@ -36,6 +37,9 @@ TITLE_LETTERS = 49
 
 COLOUR_BAR_WIDTH = 11
 """Width of a colour bar in pixels."""
+
+FILLER = "\u2060"
+"""A letter without width, which takes the second cell of wide letters while text is wrapped."""
 
 MIN_HEIGHT_FOR_ZERO = 0.4
 """Height of a colour bar in inches from which on the label 0 fits between those of its ends."""
@@ -177,7 +181,8 @@ def _short_number(value: float) -> str:
 
 
 def wrapped(words: str, characters: int) -> Sequence[str]:
-    """Return text in lines of up to ``characters`` characters."""
+    """Return text in lines of up to ``characters`` cells."""
     import textwrap
 
-    return textwrap.wrap(words, characters) or [""]
+    wide = "".join(letter + FILLER * (cells(letter) - 1) for letter in words)  # as many letters as cells
+    return [line.replace(FILLER, "") for line in textwrap.wrap(wide, characters)] or [""]

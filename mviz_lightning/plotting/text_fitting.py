@@ -1,16 +1,14 @@
 """Monospaced text: what fits into a panel follows from the width of one character, without drawing."""
 
-import unicodedata
 from collections.abc import Sequence
 from functools import cache
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING, Any
+
+from mviz_lightning.plotting.system_fonts import FONT_FAMILY, cells, legible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-FONT_FAMILY = "DejaVu Sans Mono"
-"""A monospaced font that comes with matplotlib."""
 
 FONT_SIZE = 8.0
 """Smallest font size of a picture in points; see ``LEGIBLE`` of :mod:`mviz_lightning.plotting.canvas`."""
@@ -52,22 +50,12 @@ def write(axes: "Axes", x: float, y: float, text: str, **style: Any) -> None:
     axes.add_artist(PillowText(x, y, legible(text), **{"family": FONT_FAMILY, "size": FONT_SIZE, **style}))
 
 
-def legible(text: str) -> str:
-    """Return text in which a box stands for every letter that the font lacks."""
-    return "".join(letter if letter in _letters() else "□" for letter in unicodedata.normalize("NFC", text))
-
-
-@cache
-def _letters() -> frozenset[str]:
-    from matplotlib.font_manager import findfont, get_font
-
-    known = get_font(findfont(FONT_FAMILY)).get_charmap()
-    return frozenset(letter for letter in map(chr, known) if letter.isprintable())
-
-
 def shortened(text: str, width: int) -> str:
-    """Return text cut to ``width`` characters, with an ellipsis at the cut."""
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+    """Return text cut to ``width`` cells, with an ellipsis at the cut."""
+    if cells(text) <= width:
+        return text
+    ends = accumulate(map(cells, text))
+    return text[: sum(end < width for end in ends)] + "…"
 
 
 def distinct(names: Sequence[str], width: int) -> list[str]:

@@ -1,19 +1,22 @@
 """Text as pixels, drawn by Pillow; imported when a picture is drawn, since it needs matplotlib."""
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import to_rgba
-from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 from PIL import Image, ImageDraw, ImageFont
+
+from mviz_lightning.plotting.system_fonts import FONT_FAMILY, cells, parts
 
 ASCENT = 0.76
 """Height of a line above its baseline, as a fraction of the font size (the value of the DejaVu fonts)."""
@@ -54,7 +57,7 @@ class PillowText(Text):
         if not (words and self.get_visible()):
             return
         size: Any = renderer.points_to_pixels(self.get_fontsize())
-        letters = font(self.get_fontproperties(), size, simple=not COMPLEX_SCRIPTS.search(words))
+        letters = Letters(self.get_fontproperties(), size, simple=not COMPLEX_SCRIPTS.search(words))
         lines, pitch, up = words.split("\n"), self._pitch * letters.size, ASCENT * letters.size
         below, share = (len(lines) - 1) * pitch, ALIGNMENTS[self.get_horizontalalignment()]
         feet = {"top": -up, "bottom": letters.size - up + below, "center": (letters.size + below) / 2 - up}
@@ -67,31 +70,35 @@ class PillowText(Text):
             renderer.draw_image(renderer.new_gc(), left, round(foot) + round(up) + MARGIN - len(mask), drawn[::-1])
         else:
             for number, line in enumerate(lines):
-                width = letters.getlength(line)
-                self._write(renderer, line, x - share * width, foot - number * pitch, width)
+                self._write(renderer, letters, line, x - share * letters.length(line), foot - number * pitch)
 
-    def _write(self, renderer: RendererBase, line: str, x: float, foot: float, width: float) -> None:
+    def _write(self, renderer: RendererBase, letters: "Letters", line: str, x: float, foot: float) -> None:
         """Write a line as letters into a file of vectors, on a rectangle of the colour behind it."""
-        style, size = renderer.new_gc(), renderer.points_to_pixels(self.get_fontsize())
+        style = renderer.new_gc()
         if self._back is not None:
-            place = Affine2D().scale(width, size).translate(x, foot - (1 - ASCENT) * size)
+            below = (1 - ASCENT) * letters.size
+            place = Affine2D().scale(letters.length(line), letters.size).translate(x, foot - below)
             style.set_linewidth(0)
             renderer.draw_path(style, Path.unit_rectangle(), place, to_rgba(self._back))
         style.set_foreground(self.get_color())
         y = renderer.get_canvas_width_height()[1] - foot if renderer.flipy() else foot
-        renderer.draw_text(style, x, y, line, self.get_fontproperties(), 0)
+        for part in letters.placed(line):
+            properties = self.get_fontproperties().copy()
+            if part.path is not None:
+                properties.set_family(_family(part.path))
+            renderer.draw_text(style, x + part.place, y, part.text, properties, 0)
 
 
-def _mask(
-    lines: list[str], letters: ImageFont.FreeTypeFont, up: int, pitch: float, share: float
-) -> npt.NDArray[np.uint8]:
+def _mask(lines: list[str], letters: "Letters", up: int, pitch: float, share: float) -> npt.NDArray[np.uint8]:
     """Return how much of every pixel the letters cover, ``(H, W)`` in 0..255; the first line rises ``up`` pixels."""
-    widths = [letters.getlength(line) for line in lines]
+    widths = [letters.length(line) for line in lines]
     feet = [MARGIN + up + round(number * pitch) for number in range(len(lines))]
     page = Image.new("L", (ceil(max(widths)) + 2 * MARGIN, feet[-1] + ceil(letters.size / 3) + MARGIN))
     pen = ImageDraw.Draw(page)
     for line, width, foot in zip(lines, widths, feet, strict=True):
-        pen.text((MARGIN + round(share * (max(widths) - width)), foot), line, 255, letters, anchor="ls")
+        start = MARGIN + round(share * (max(widths) - width))
+        for part in letters.placed(line):
+            pen.text((start + part.place, foot), part.text, 255, part.font, anchor="ls")
     return np.asarray(page)
 
 
@@ -108,13 +115,64 @@ def _tinted(mask: npt.NDArray[np.uint8], colour: Any, back: Any = None) -> npt.N
     return tinted
 
 
-@cache
-def font(properties: FontProperties, pixels: float, *, simple: bool = True) -> ImageFont.FreeTypeFont:
-    """Return Pillow's font for a style.
+class PlacedText(NamedTuple):
+    """A part of a line: its place in pixels from the start, its letters, their font and its file, None for our own."""
+
+    place: float
+    text: str
+    font: ImageFont.FreeTypeFont
+    path: str | None
+
+
+class Letters:
+    """The letters of a style at a size: of our own font, or of the system's fonts where it lacks them.
 
     Args:
-        properties: Family, weight and style.
+        properties: Family, weight and style of our own font.
+        pixels: Font size in pixels.
+        simple: Whether to skip the layout of complex scripts: letters run from left to right, each in one form.
+
+    Attributes:
+        size: Font size in pixels.
+    """
+
+    def __init__(self, properties: FontProperties, pixels: float, *, simple: bool) -> None:
+        self._own, self._simple = font(properties, pixels, simple=simple), simple
+        self._cell = self._own.getlength("0") if FONT_FAMILY in properties.get_family() else 0.0
+        self.size = self._own.size
+
+    def placed(self, line: str) -> Iterator[PlacedText]:
+        """Yield the parts of a line, each of one font; in monospaced text letters of other fonts keep to the cells."""
+        place = 0.0
+        for path, text in parts(line):
+            own = self._own if path is None else font(path, self.size, simple=self._simple)
+            for piece in text if path and self._cell else [text]:
+                width = own.getlength(piece)
+                room = self._cell * cells(piece) if path and self._cell else width
+                yield PlacedText(place + (room - width) / 2, piece, own, path)
+                place += room
+
+    def length(self, line: str) -> float:
+        """Return the width of a line in pixels."""
+        *_, last = [PlacedText(0, "", self._own, None), *self.placed(line)]
+        return last.place + last.font.getlength(last.text)
+
+
+@cache
+def _family(path: str) -> str | None:
+    """Return the family of a font file, which matplotlib then knows."""
+    fontManager.addfont(path)
+    return ImageFont.truetype(path).getname()[0]
+
+
+@cache
+def font(style: FontProperties | str, pixels: float, *, simple: bool = True) -> ImageFont.FreeTypeFont:
+    """Return Pillow's font for a style, or for a file.
+
+    Args:
+        style: Family, weight and style; or the path of a font file.
         pixels: Font size in pixels.
         simple: Whether to skip the layout of complex scripts: letters run from left to right, each in one form.
     """
-    return ImageFont.truetype(findfont(properties), pixels, layout_engine=ImageFont.Layout.BASIC if simple else None)
+    path = style if isinstance(style, str) else findfont(style)
+    return ImageFont.truetype(path, pixels, layout_engine=ImageFont.Layout.BASIC if simple else None)

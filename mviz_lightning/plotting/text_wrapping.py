@@ -2,11 +2,12 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from mviz_lightning.plotting.system_fonts import cells
 from mviz_lightning.plotting.text_fitting import GREY, text_capacity, text_colour_on, write
 
 if TYPE_CHECKING:
@@ -32,16 +33,24 @@ class PlacedWord(NamedTuple):
 
 
 def wrap_words(words: Sequence[SegmentedWord], width: int) -> list[PlacedWord]:
-    """Place words line by line; a word longer than ``width`` characters continues in the next line."""
+    """Place words line by line; a word longer than ``width`` cells continues in the next line."""
     placed: list[PlacedWord] = []
     line = column = 0
     for word, segment in words:
-        for part in (word[start : start + width] for start in range(0, len(word), width)):
-            if column and column + len(part) > width:
+        for part in _pieces(word, width):
+            if column and column + cells(part) > width:
                 line, column = line + 1, 0
             placed.append(PlacedWord(line, column, part, segment))
-            column += len(part) + 1
+            column += cells(part) + 1
     return placed
+
+
+def _pieces(word: str, width: int) -> Iterator[str]:
+    """Yield the parts of a word, of up to ``width`` cells each."""
+    while word:
+        count = max(sum(end <= width for end in accumulate(map(cells, word))), 1)
+        yield word[:count]
+        word = word[count:]
 
 
 def fit_words(words: Sequence[SegmentedWord], width: int, height: int, order: Sequence[int]) -> list[PlacedWord]:
@@ -129,7 +138,7 @@ def _boxes(placed: Sequence[PlacedWord]) -> Iterator[tuple[float, float, float, 
     for (line, segment), run in groupby(placed, lambda word: (word.line, word.segment)):
         words = list(run)
         if segment >= 0:
-            right = words[-1].column + len(words[-1].word)
+            right = words[-1].column + cells(words[-1].word)
             yield words[0].column - 0.4, right + 0.4, line + 0.05, line + 0.95, segment
 
 
@@ -138,7 +147,7 @@ def _write_line(axes: "Axes", words: Sequence[PlacedWord], **style: Any) -> None
     start = words[0].column
     text = ""
     for word in words:
-        text = text.ljust(word.column - start) + word.word
+        text += " " * (word.column - start - cells(text)) + word.word
     write(axes, start, words[0].line + 0.75, text, va="baseline", **style)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 FORMATS = ("svg", "pdf")
 """The formats, by their endings."""
 
-REAL_TEXT: dict[str, Any] = {"svg.fonttype": "none", "svg.hashsalt": "mviz", "pdf.fonttype": 42}
+REAL_TEXT: Any = {"svg.fonttype": "none", "svg.hashsalt": "mviz", "pdf.fonttype": 42}
 """Settings of matplotlib: letters stay text, which an editor can change; the same figure gives the same file."""
 
 _format: ContextVar[str] = ContextVar("format", default="png")

@@ -9,7 +9,7 @@ from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.plotting import canvas
 from mviz_lightning.plotting.canvas import Canvas
 from mviz_lightning.plotting.panels import COLOURS, INTERACTION, MARGIN
-from mviz_lightning.plotting.text_fitting import legible
+from mviz_lightning.plotting.system_fonts import legible
 from mviz_lightning.sinks.records import Picture, RunRecord, State
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.functional.numerals import fixed
 from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.panels import LINE, MARGIN
-from mviz_lightning.plotting.text_fitting import distinct, legible
+from mviz_lightning.plotting.system_fonts import legible
+from mviz_lightning.plotting.text_fitting import distinct
 from mviz_lightning.sinks.records import Picture, RunRecord, State
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from mviz_lightning.explainers.contribution_shares.subset_keys import (
 )
 from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, wrapped
 from mviz_lightning.plotting.panels import COLOURS, LINE, MARGIN
-from mviz_lightning.plotting.text_fitting import legible, shortened
+from mviz_lightning.plotting.system_fonts import legible
+from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import Picture
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, diverging, wrapped
 from mviz_lightning.plotting.labels import format_weight, strongest_places
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL, SCALE
-from mviz_lightning.plotting.text_fitting import distinct, legible
+from mviz_lightning.plotting.system_fonts import legible
+from mviz_lightning.plotting.text_fitting import distinct
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, diverging, wrapped
 from mviz_lightning.plotting.panels import COLOURS, LINE, MARGIN, SCALE
-from mviz_lightning.plotting.text_fitting import distinct, legible
+from mviz_lightning.plotting.system_fonts import legible
+from mviz_lightning.plotting.text_fitting import distinct
 from mviz_lightning.plotting.trust import shown
 from mviz_lightning.sinks.records import Picture
 

@@ -9,7 +9,8 @@ from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.text import Text
 from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
 from mviz_lightning.plotting.panels import MARGIN
-from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, character_width, shortened
+from mviz_lightning.plotting.system_fonts import FONT_FAMILY
+from mviz_lightning.plotting.text_fitting import FONT_SIZE, character_width, shortened
 
 MODALITIES = 3
 """Largest number of drawn modalities, in declared order."""

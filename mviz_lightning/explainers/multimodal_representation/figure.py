@@ -18,7 +18,8 @@ from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.text import Text
 from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, diverging, wrapped
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL
-from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, shortened
+from mviz_lightning.plotting.system_fonts import FONT_FAMILY
+from mviz_lightning.plotting.text_fitting import FONT_SIZE, shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
 if TYPE_CHECKING:

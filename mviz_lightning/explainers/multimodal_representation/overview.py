@@ -7,7 +7,8 @@ from mviz_lightning.explainers.multimodal_representation.result import Represent
 from mviz_lightning.functional.features import CONSTANT, UNIMODAL
 from mviz_lightning.plotting.canvas import DPI, TITLE_LETTERS, WIDTH, picture, wrapped
 from mviz_lightning.plotting.panels import COLOURS, INTERACTION
-from mviz_lightning.plotting.text_fitting import FONT_SIZE, legible, shortened
+from mviz_lightning.plotting.system_fonts import legible
+from mviz_lightning.plotting.text_fitting import FONT_SIZE, shortened
 from mviz_lightning.sinks.records import Picture
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from mviz_lightning.plotting import trust
 from mviz_lightning.plotting.canvas import TITLE_LETTERS, Canvas, diverging, wrapped
 from mviz_lightning.plotting.labels import format_weight, strongest_places
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, SCALE
-from mviz_lightning.plotting.text_fitting import FONT_FAMILY, FONT_SIZE, shortened
+from mviz_lightning.plotting.system_fonts import FONT_FAMILY
+from mviz_lightning.plotting.text_fitting import FONT_SIZE, shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
 METHODS = {

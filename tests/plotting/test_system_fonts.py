@@ -1,0 +1,131 @@
+"""Letters that matplotlib's font lacks are drawn with fonts of the system; where none has them, one line says so."""
+
+import numpy as np
+import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from helpers.toy import fit, monitor
+
+from mviz_lightning.plotting import system_fonts
+from mviz_lightning.plotting.canvas import Canvas, wrapped
+from mviz_lightning.plotting.text_fitting import shortened
+from mviz_lightning.plotting.text_wrapping import wrap_words
+from mviz_lightning.plotting.vector_files import drawn_as
+
+CAT = "猫"
+
+
+def square(width):
+    """Return a glyph that fills its em."""
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for corner in ((0, 800), (width, 800), (width, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    return pen.glyph()
+
+
+def font_file(path, letter=CAT):
+    """Write a font with one letter, a black square."""
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", "letter"])
+    builder.setupCharacterMap({ord(letter): "letter"})
+    builder.setupGlyf({name: square(1000) for name in (".notdef", "letter")})
+    builder.setupHorizontalMetrics(dict.fromkeys((".notdef", "letter"), (1000, 0)))
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "One Cat", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+    return str(path)
+
+
+@pytest.fixture
+def fonts(monkeypatch):
+    """The fonts that the system has; nothing is remembered of those that it really has."""
+    found = []
+
+    def forget():
+        system_fonts.font_with.cache_clear()
+        system_fonts._without_font.clear()
+
+    forget()
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: found)
+    yield found
+    forget()
+
+
+def drawn(words, **style):
+    canvas = Canvas(0.5)
+    canvas.text(0.1, 0.1, words, **style)
+    return canvas.pixels()
+
+
+def dark(pixels):
+    return int((pixels < 50).all(-1).sum())
+
+
+def test_a_letter_is_drawn_with_a_font_that_has_it(fonts, tmp_path):
+    boxed = dark(drawn(CAT))
+    assert system_fonts.legible(CAT) == system_fonts.MISSING
+    fonts.append(font_file(tmp_path / "cat.ttf"))
+    system_fonts.font_with.cache_clear()
+    assert system_fonts.legible(f"a {CAT}") == f"a {CAT}"
+    assert dark(drawn(CAT)) > 3 * boxed  # a black square
+    plain, both = drawn("a"), drawn(f"a{CAT}")
+    assert (plain[both.min(-1) > 200] > 200).all()  # our own letters stay where they were
+
+
+def test_monospaced_letters_keep_to_the_cells(fonts, tmp_path):
+    fonts.append(font_file(tmp_path / "cat.ttf"))
+    style = {"family": system_fonts.FONT_FAMILY, "fontsize": 9}
+    ends = [np.flatnonzero((drawn(f"{word}|", **style) < 99).all(-1).any(0)).max() for word in (CAT * 3, "a" * 6)]
+    assert ends[0] == ends[1]
+
+
+def test_in_files_of_vectors_it_is_text_of_that_font(fonts, tmp_path):
+    fonts.append(font_file(tmp_path / "cat.ttf"))
+    canvas = Canvas(0.5)
+    canvas.text(0.1, 0.1, f"my {CAT}")
+    with drawn_as("svg"):
+        svg = canvas.picture("key").vector[1].decode()
+    assert f">{CAT}</text>" in svg
+    assert "One Cat" in svg
+
+
+def test_what_no_font_has_is_said_with_the_packages_to_install(fonts):
+    assert system_fonts.advice() == ""
+    assert system_fonts.legible(f"{CAT} \U0001f9ff a") == "□ □ a"
+    assert system_fonts.advice() == (
+        f"no font of this system has {CAT}\U0001f9ff, so pictures show □ instead. Install fonts: apt install "
+        "fonts-noto-cjk fonts-symbola"
+    )
+
+
+def test_a_training_says_it_once(fonts, tmp_path, caplog):
+    caplog.set_level("INFO")
+    fit(tmp_path, monitor(class_names=["猫", "犬", "鳥"], by_class=True))
+    assert caplog.text.count("MultimodalMonitor: no font of this system has ") == 1
+
+
+def test_a_broken_font_file_is_passed_by(fonts, tmp_path):
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    fonts += [str(tmp_path / "broken.ttf"), font_file(tmp_path / "cat.ttf")]
+    assert system_fonts.font_with(CAT).endswith("cat.ttf")
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "cut"),
+    [("猫犬鳥", 6, "猫犬鳥"), ("猫犬鳥", 5, "猫犬…"), ("a猫犬", 4, "a猫…"), ("abcd", 3, "ab…")],
+)
+def test_wide_letters_take_two_cells(text, width, cut):
+    assert shortened(text, width) == cut
+    assert system_fonts.cells(cut) <= width
+
+
+def test_lines_of_wide_letters_are_wrapped_by_their_width():
+    lines = wrapped("猫" * 10 + " ab", 8)
+    assert all(system_fonts.cells(line) <= 8 for line in lines)
+    assert "".join(lines).replace(" ", "") == "猫" * 10 + "ab"
+    placed = wrap_words([("猫" * 5, 0), ("ab", 1)], 8)
+    assert [(one.line, one.column, one.word) for one in placed] == [(0, 0, "猫" * 4), (1, 0, "猫"), (1, 3, "ab")]
