@@ -108,7 +108,7 @@ def _require_files(given: argparse.Namespace) -> None:
 def _require_each(option: str, files: Sequence[Path]) -> None:
     for file in files:
         if not file.exists():
-            near = sorted(str(one) for one in file.parent.glob(f"*{file.suffix}")) if file.suffix else []
+            near = sorted(str(one) for one in file.parent.glob(f"[!.]*{file.suffix}")) if file.suffix else []
             instead = f"; there are {', '.join(near[:3])}" if near else ""
             raise ConfigurationError(f"{option} {file}: there is no such file{instead}.")
         if file.is_dir() and option != "--ckpt":

@@ -46,7 +46,7 @@ def test_where_nothing_runs_ahead_the_alarm_names_no_factor():
         "Until the alarm ends, noise is added to the gradients of the encoders."
     )
     assert GradientModulation(noise=False).announce(level) == ""
-    assert GradientModulation(0.1).announce(alarms({"image": 0.81, "text": 0.01})).endswith("of image by 0.28.")
+    assert GradientModulation(0.1).announce(alarms({"image": 0.81, "text": 0.01})).endswith(": image by 0.28.")
 
 
 def test_a_total_of_0_or_below_is_no_division_by_0():

@@ -123,7 +123,7 @@ def test_examples_are_padded_as_an_inverted_mask_shows(*, in_front: bool) -> Non
     leaves, whole = collate(schema, rows), text_batch([1, 4, 6, 2, 3], 7, in_front=in_front)
     assert all(same(leaves[path], whole[path]) for path in ("ids", "m", "types"))
     line = read_as_padding_masks(declared.modalities, schema)
-    assert "the mask 'm' of text is True at padding" in line
+    assert "the mask 'm' of text is read as a padding mask (True at padding" in line
     assert read_as_padding_masks(schema.modalities, schema) == ""
 
 

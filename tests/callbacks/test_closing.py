@@ -2,7 +2,6 @@
 
 import json
 import logging
-import time
 
 import pytest
 import torch
@@ -178,11 +177,7 @@ def test_without_the_argument_the_progress_bar_shows_nothing_of_ours(tmp_path):
     assert not any(key.startswith("mviz/") for key in chosen.progress_bar_metrics)
 
 
-@pytest.mark.slow
-def test_a_page_of_a_hundred_epochs_and_sixteen_examples_is_written_in_a_second(tmp_path):
+def test_a_page_of_a_hundred_epochs_and_sixteen_examples_stays_small(tmp_path):
+    """How long it takes is measured by ``tests/benchmarks/report_page.py``."""
     folder = write_run(tmp_path / "mviz", epochs=100, examples=16, explainers=["dime"])
-    write_page(folder)
-    started = time.process_time()
-    page = write_page(folder)
-    assert time.process_time() - started < 1.0
-    assert page.stat().st_size < 5e6
+    assert write_page(folder).stat().st_size < 5e6

@@ -177,7 +177,8 @@ def test_the_last_rows_of_wandbs_growing_table_are_those_of_the_files(run, keys)
     shown = [place for place, name in enumerate(table["columns"]) if name not in {"step", "picture"}]
     assert head == [table["columns"][place] for place in shown]
     left = [[str(row[place]) for place in shown] for row in table["data"]]
-    assert {row[0] for row in table["data"]} == {run.watch.history[-1].step}
+    steps = {row[0] for row in table["data"]} if table["columns"][0] == "step" else set()  # W&B before 0.20 has none
+    assert steps <= {run.watch.history[-1].step}
     assert left == lines
     assert {line[1] for line in lines} == {key.rpartition("_")[2] for key in keys}
 

@@ -140,7 +140,7 @@ def test_a_model_that_samples_is_measured_and_trains_as_without_the_monitor(tmp_
     assert [row.values["agreement"] for row in observing.history] == [1, 1]
     notes = " ".join(row.note for row in observing.history)
     assert "the model draws random numbers: its outputs vary by" in notes
-    assert "draws=8 averages over several" in notes
+    assert "draws=8 averages over 8 draws" in notes
 
 
 @pytest.mark.slow

@@ -246,7 +246,7 @@ def test_what_is_missing_is_said_with_what_to_give(trained, capsys):
         (["--config", "config.yaml"], r"--ckpt is missing: give one checkpoint or several: --ckpt lightning_logs"),
         (
             ["--config", "no.yaml", "--ckpt", "a.ckpt"],
-            r"--config no.yaml: there is no such file; there are .*\.yaml",
+            r"--config no.yaml: there is no such file; there are broken.yaml, config.yaml, list.yaml\.",
         ),
         (["--config", "config.yaml", "--ckpt", "a.ckpt"], r"--ckpt a.ckpt: there is no such file"),
         (["--config", ".", "--ckpt", "junk.ckpt"], r"--config . is a folder; give a file: --config config.yaml"),
@@ -290,6 +290,7 @@ def test_files_that_are_none_are_said_before_a_model_runs(tmp_path, monkeypatch,
     Path("junk.ckpt").write_text("nothing")
     Path("empty.ckpt").write_bytes(b"")
     Path("list.yaml").write_text("- 7\n")
+    Path(".hidden.yaml").write_text("- 7\n")
     Path("broken.yaml").write_text("a: [1\nb: 2\n")
     Path("two.yaml").write_text(yaml.safe_dump([{"modalities": {"image": "0", "text": "1"}}] * 2))
     torch.save({"a": torch.zeros(1), "b": torch.zeros(1)}, "weights.pt")

@@ -161,13 +161,13 @@ def test_other_leaves_beside_the_label_are_still_given_to_a_modality():
     assert pasted(stray) == [{"image": "image", "text": ["text", "id"]}]
 
 
-@pytest.mark.parametrize(("strays", "verbs"), [(["id"], ("belongs", "travels")), (["id", "age"], ("belong", "travel"))])
+@pytest.mark.parametrize(("strays", "verbs"), [(["id"], ("belongs", "is")), (["id", "age"], ("belong", "are"))])
 def test_verbs_agree_with_the_number_of_leaves(strays, verbs):
     batch = {**PAIR, "age": floats(16, 1, seed=6)}
     module = on_batch(lambda given: given["image"] + given["text"] * sum(given[name] for name in strays))
     named = ", ".join(map(repr, strays))
     assert warning_of(module, batch, ["image", "text"]).startswith(
-        f"the outputs depend on {named}, which {verbs[0]} to no modality and {verbs[1]} with 'image'. "
+        f"the outputs depend on {named}, which {verbs[0]} to no modality and {verbs[1]} swapped together with 'image'. "
     )
 
 

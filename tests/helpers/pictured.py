@@ -44,7 +44,7 @@ def pictured(
 
 def shown_size(text: Text) -> float:
     """Return the font size in pixels of a text at the width at which TensorBoard shows pictures."""
-    figure = text.get_figure(root=True)
+    figure = text.get_figure()
     return text.get_fontsize() * figure.dpi / 72 * canvas.SHOWN_WIDTH / figure.bbox.width
 
 

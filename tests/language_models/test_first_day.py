@@ -219,7 +219,7 @@ def test_leaves_beside_the_modalities_reach_the_model() -> None:
 def test_lists_beside_the_modalities_that_the_model_takes_are_refused() -> None:
     with pytest.raises(NotMeasurableError, match=r"the model takes 'box', a list .* torch.tensor\(batch\['box'\]\)"):
         session_of([batch | {"box": [0.5] * 9} for batch in BATCHES], Boxed())
-    with pytest.raises(ConfigurationError, match=r"'box' is no array.* torch.tensor\(batch\['box'\]\)"):
+    with pytest.raises(ConfigurationError, match=r"'box' is not an array.* torch.tensor\(batch\['box'\]\)"):
         session_of(
             [batch | {"box": [0.5] * 8} for batch in BATCHES],
             modalities={"image": ["image", "box"], "text": "input_ids"},

@@ -48,8 +48,8 @@ def test_the_smallest_letters_have_eight_pixels_where_tensorboard_shows_them():
     page = canvas.Canvas()
     page.text(0, 0, "words", fontsize=FONT_SIZE)
     (text,) = page.figure.findobj(Text, include_self=False)
-    height = text.get_window_extent(FigureCanvasAgg(page.figure).get_renderer()).height
-    assert height * canvas.SHOWN_WIDTH / canvas.PIXELS >= canvas.LEGIBLE
+    size = FigureCanvasAgg(page.figure).get_renderer().points_to_pixels(text.get_fontsize())
+    assert size * canvas.SHOWN_WIDTH / canvas.PIXELS >= canvas.LEGIBLE
 
 
 def test_the_check_of_all_figures_finds_smaller_letters():

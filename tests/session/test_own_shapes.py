@@ -155,7 +155,7 @@ def test_a_mask_that_is_read_the_other_way_round_is_said_in_one_line() -> None:
     found = completed(settings, seeded(lambda: Masked(last=False)), batches)
     lines = [line for line in found.remarks.pop_lines() if "padding" in line]
     assert len(lines) == 1
-    assert "the mask 'padding' of series is True at padding" in lines[0]
+    assert "the mask 'padding' of series is read as a padding mask (True at padding" in lines[0]
     assert found.probe.schema.modalities["series"].padding_mask == "padding"
     found.run()
     assert not found.probe.own_shapes

@@ -27,6 +27,9 @@ WIDTH = canvas.WIDTH - LEFT - RIGHT
 LINE = 0.25
 """Inches: height of the line above both halves that names the head."""
 
+LARGEST = 1e12
+"""Largest number that is drawn: matplotlib turns numbers into pixels, which overflow for those of a damaged file."""
+
 MOST_RUNS = 200
 """Largest number of runs that curves show: more take longer to draw, and a diagram has 500 pixels."""
 
@@ -115,8 +118,8 @@ def run_places(rows: Sequence[RunRecord]) -> tuple[list[float], str]:
 
 
 def series_of(rows: Sequence[RunRecord], name: str) -> Any:
-    """Return ``(N,)`` a value of every run; NaN where a run has none."""
-    return np.array([row.values.get(name, np.nan) for row in rows])
+    """Return ``(N,)`` a value of every run, up to what axes can hold; NaN where a run has none."""
+    return np.array([row.values.get(name, np.nan) for row in rows]).clip(-LARGEST, LARGEST)
 
 
 def _draw_stack(axes: "Axes", positions: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:
