@@ -32,8 +32,11 @@ DPI = math.ceil(72 * LEGIBLE * PIXELS / (SHOWN_WIDTH * FONT_SIZE))
 WIDTH = PIXELS / DPI
 """Width of a figure in inches."""
 
-TITLE_LETTERS = 49
-"""Largest number of letters of a line of a title across a picture: bold, 10 points."""
+TITLE_SIZE = 10.0
+"""Font size of titles in points; they are bold."""
+
+TITLE_MARGIN = 0.1
+"""Inches left free at each side of a title."""
 
 COLOUR_BAR_WIDTH = 11
 """Width of a colour bar in pixels."""
@@ -186,3 +189,18 @@ def wrapped(words: str, characters: int) -> Sequence[str]:
 
     wide = "".join(letter + FILLER * (cells(letter) - 1) for letter in words)  # as many letters as cells
     return [line.replace(FILLER, "") for line in textwrap.wrap(wide, characters)] or [""]
+
+
+def title_lines(words: str) -> Sequence[str]:
+    """Return a title in lines that fit across a picture; a word wider than a line is broken."""
+    from mviz_lightning.plotting.text_rendering import width_of_bold
+
+    room = (WIDTH - 2 * TITLE_MARGIN) * 72 / TITLE_SIZE  # in multiples of the font size
+    lines = [""]
+    for part in (part for word in words.split() for part in wrapped(word, int(room))):
+        longer = f"{lines[-1]} {part}".lstrip()
+        if width_of_bold(longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines

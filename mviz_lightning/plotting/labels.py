@@ -12,7 +12,7 @@ from mviz_lightning.functional.uc_and_mi import INTERVAL
 from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import PredictionRecord
 
-LETTERS = 70
+LETTERS = 76
 """Largest number of letters of a line across a picture, at 8 points."""
 
 SHORTEST = 6
@@ -156,7 +156,9 @@ class Labels:
 def named(name: str, after: str, letters: int = LETTERS) -> str:
     """Return a name and, after it, ``": numbers"`` in a line: the name is cut, and left out where little remains."""
     room = letters - len(after)
-    return after.removeprefix(": ").lstrip() if room < min(SHORTEST, len(name)) else shortened(name, room) + after
+    if room >= min(SHORTEST, len(name)):
+        return shortened(name, room) + after
+    return after.removeprefix(": ").lstrip().removeprefix("(").replace("):", ":", 1)
 
 
 def strongest_places(weights: Tensor, count: int) -> list[int]:

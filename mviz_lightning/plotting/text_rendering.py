@@ -24,6 +24,9 @@ ASCENT = 0.76
 MARGIN = 2
 """Pixels around the text: some letters exceed their boxes."""
 
+MEASURED = 100.0
+"""Font size in pixels at which text is measured: large, so that the rounding of letters to pixels does not count."""
+
 COMPLEX_SCRIPTS = re.compile("[\u0590-\u1dff]")
 """Letters of scripts that run from right to left, or whose letters change beside one another (Arabic, Devanagari)."""
 
@@ -156,6 +159,11 @@ class Letters:
         """Return the width of a line in pixels."""
         *_, last = [PlacedText(0, "", self._own, None), *self.placed(line)]
         return last.place + last.font.getlength(last.text)
+
+
+def width_of_bold(line: str) -> float:
+    """Return the width of a bold line, as a multiple of the font size."""
+    return Letters(FontProperties(weight="bold"), MEASURED, simple=True).length(line) / MEASURED
 
 
 @cache

@@ -22,7 +22,8 @@ from mviz_lightning.explainers.contribution_shares.figure import (
 from mviz_lightning.explainers.contribution_shares.pair_figure import pair_curves
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.functional.contribution import bound_name
-from mviz_lightning.plotting.canvas import DPI, Canvas
+from mviz_lightning.plotting import canvas
+from mviz_lightning.plotting.canvas import DPI
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.session.explanation_history import ExplanationHistory
 from mviz_lightning.session.history import History
@@ -55,8 +56,8 @@ def coloured(pixels, colour, strength=1.0):
 @pytest.fixture
 def figures(monkeypatch):
     """The figures that were drawn."""
-    found, rasterise = [], Canvas.pixels
-    monkeypatch.setattr(Canvas, "pixels", lambda self: (rasterise(self), found.append(self.figure))[0])
+    found, rasterise = [], canvas.pixels
+    monkeypatch.setattr(canvas, "pixels", lambda figure: (rasterise(figure), found.append(figure))[0])
     return found
 
 

@@ -20,7 +20,8 @@ from mviz_lightning.explainers.dime.over_epochs import MOMENTS, picture_over_epo
 from mviz_lightning.explainers.dime.result import Moment
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.modalities.of_probe import modality_types_of
-from mviz_lightning.plotting.canvas import DPI, Canvas
+from mviz_lightning.plotting import canvas
+from mviz_lightning.plotting.canvas import DPI
 from mviz_lightning.plotting.labels import LETTERS, Labels
 from mviz_lightning.plotting.panels import GAP, MARGIN, PANEL
 from mviz_lightning.plotting.trust import shown, strength, verdict
@@ -86,13 +87,13 @@ def count(pixels, colour):
 @pytest.fixture
 def words(monkeypatch):
     """All that is written in the latest figure."""
-    found, rasterise = [], Canvas.pixels
+    found, rasterise = [], canvas.pixels
 
-    def read(self):
-        found[:] = [text.get_text() for text in self.figure.findobj(Text) if text.get_text()]
-        return rasterise(self)
+    def read(figure):
+        found[:] = [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+        return rasterise(figure)
 
-    monkeypatch.setattr(Canvas, "pixels", read)
+    monkeypatch.setattr(canvas, "pixels", read)
     return found
 
 

@@ -15,7 +15,6 @@ from mviz_lightning import ConfigurationError, Modality
 from mviz_lightning.batch import parse_modalities
 from mviz_lightning.batch.rows import example_count
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.explainers.multimodal_representation import overview as feature_map
 from mviz_lightning.explainers.multimodal_representation.concepts import Concept, Trait, Traits, traits
 from mviz_lightning.explainers.multimodal_representation.explainer import MultimodalRepresentation, in_turn
 from mviz_lightning.explainers.multimodal_representation.figure import ACROSS, ROOM, colours_of
@@ -494,7 +493,6 @@ def written(result, found, name, **options) -> str:
 
         canvas_pixels = canvas.pixels
         patch.setattr(canvas, "pixels", read)
-        patch.setattr(feature_map, "pixels", read)
         records = drawn(replace(result, shown=wanted), found, **options)
     assert len(seen) == len(records) - len(wanted)  # all but the table
     return seen[-1] if name == "overview" else seen[0]

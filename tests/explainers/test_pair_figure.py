@@ -10,7 +10,7 @@ from mviz_lightning.collapse.towers import CHANCE, RETRIEVAL
 from mviz_lightning.explainers.contribution_shares.dashboard import dashboard
 from mviz_lightning.explainers.contribution_shares.pair_figure import pair_curves
 from mviz_lightning.explainers.contribution_shares.tables import history_table, share_table
-from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.plotting import canvas
 from mviz_lightning.sinks.records import RunRecord
 
 NAMES = ["image", "text", "audio"]
@@ -32,8 +32,8 @@ def written(figure):
 @pytest.fixture
 def figures(monkeypatch):
     """The figures that were drawn."""
-    found, rasterise = [], Canvas.pixels
-    monkeypatch.setattr(Canvas, "pixels", lambda self: (rasterise(self), found.append(self.figure))[0])
+    found, rasterise = [], canvas.pixels
+    monkeypatch.setattr(canvas, "pixels", lambda figure: (rasterise(figure), found.append(figure))[0])
     return found
 
 

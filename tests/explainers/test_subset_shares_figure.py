@@ -8,7 +8,7 @@ from matplotlib.text import Text
 
 from mviz_lightning.explainers.contribution_shares.subset_figure import SHOWN, subset_pictures
 from mviz_lightning.explainers.contribution_shares.subset_keys import subset_charts, total_name
-from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.plotting import canvas
 from mviz_lightning.plotting.panels import COLOURS
 
 
@@ -24,8 +24,8 @@ def values(kind, subsets, modalities):
 
 @pytest.fixture
 def figures(monkeypatch):
-    found, rasterise = [], Canvas.pixels
-    monkeypatch.setattr(Canvas, "pixels", lambda self: (rasterise(self), found.append(self.figure))[0])
+    found, rasterise = [], canvas.pixels
+    monkeypatch.setattr(canvas, "pixels", lambda figure: (rasterise(figure), found.append(figure))[0])
     return found
 
 

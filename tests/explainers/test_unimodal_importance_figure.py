@@ -11,6 +11,7 @@ import torch
 from explainers.test_dime_figure import coloured, count, drawing, patches
 from helpers.batches import floats
 from helpers.modality_checks import BLUE, RED
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from mviz_lightning import Modality
@@ -32,7 +33,8 @@ from mviz_lightning.explainers.unimodal_importance.result import (
     OutputImportance,
     SegmentAttribution,
 )
-from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas
+from mviz_lightning.plotting import canvas
+from mviz_lightning.plotting.canvas import DPI, WIDTH
 from mviz_lightning.plotting.labels import format_weight
 from mviz_lightning.plotting.panels import GAP, MARGIN
 from mviz_lightning.sinks.records import Picture, Record, Table
@@ -73,14 +75,14 @@ def picture(found: ImportanceResult, shown: DrawingContext | None = None) -> np.
 @pytest.fixture
 def texts(monkeypatch: pytest.MonkeyPatch) -> list[Text]:
     """All that is written in the latest figure."""
-    found, rasterise = [], Canvas.pixels
+    found, rasterise = [], canvas.pixels
 
-    def read(self: Canvas) -> Any:
-        pixels = rasterise(self)
-        found[:] = [text for text in self.figure.artists if isinstance(text, Text) and text.get_text()]
+    def read(figure: Figure) -> Any:
+        pixels = rasterise(figure)
+        found[:] = [text for text in figure.artists if isinstance(text, Text) and text.get_text()]
         return pixels
 
-    monkeypatch.setattr(Canvas, "pixels", read)
+    monkeypatch.setattr(canvas, "pixels", read)
     return found
 
 

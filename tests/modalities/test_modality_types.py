@@ -206,6 +206,17 @@ def test_superpixels_follow_the_image() -> None:
     assert modality_type.names(0)[0] == "superpixel 1"
 
 
+def test_superpixels_follow_a_disc_in_noise() -> None:
+    """Without smoothing, SLIC merges most of the disc with its ground: 0.4 of its pixels and more, and not 0.25."""
+    step = torch.arange(42.0)
+    disc = (step - 15) ** 2 + (step[:, None] - 25) ** 2 < 64
+    values = torch.where(disc, torch.tensor([0.1, 0.9, 0.1])[:, None, None], torch.tensor(0.35))
+    noisy = (values + 0.05 * torch.randn(3, 42, 42, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    index = made(noisy[None], superpixels=True, max_segments=36).segments.index[0].squeeze()
+    mixed = sum(min(int((disc & (index == one)).sum()), int((~disc & (index == one)).sum())) for one in index.unique())
+    assert mixed < 0.25 * int(disc.sum()), mixed / int(disc.sum())
+
+
 @pytest.mark.parametrize("values", [torch.zeros(2, 5), ["a"]])
 @pytest.mark.parametrize("modality_type", ["image", "tabular", "series", "audio", "regions"])
 def test_a_leaf_that_does_not_fit_its_modality_type_is_refused(values: Any, modality_type: str) -> None:

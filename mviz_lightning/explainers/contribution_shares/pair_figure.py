@@ -19,7 +19,7 @@ from mviz_lightning.explainers.contribution_shares.figure import (
 )
 from mviz_lightning.functional.contribution import bound_name
 from mviz_lightning.functional.numerals import fixed
-from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, wrapped
+from mviz_lightning.plotting.canvas import WIDTH, Canvas, title_lines
 from mviz_lightning.plotting.panels import LINE, MARGIN
 from mviz_lightning.plotting.system_fonts import legible
 from mviz_lightning.plotting.text_fitting import distinct
@@ -101,9 +101,7 @@ def pair_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str 
     names = [name for name in modalities if f"total/{name}" in rows[-1].values]
     measured = {name for row in rows for name in row.values}
     plots = [_retrieval(rows), *(plot for plot in PLOTS if measured & set(plot.keys(names).values()))]
-    title = wrapped(
-        f"{f'Head {head}: pairs' if head else 'Pairs'} of {' and '.join(names)}, over the training", TITLE_LETTERS
-    )
+    title = title_lines(f"{f'Head {head}: pairs' if head else 'Pairs'} of {' and '.join(names)}, over the training")
     bands, (places, label) = -(-len(plots) // 2), run_places(rows)
     top, states = 0.1 + len(title) * LINE + 0.06, marked_states(rows, names)
     canvas = Canvas(top + bands * (HEADING + HEIGHT + BELOW) + 0.2 + (LINE if states else 0), WIDTH)

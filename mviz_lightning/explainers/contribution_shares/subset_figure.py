@@ -10,7 +10,7 @@ from mviz_lightning.explainers.contribution_shares.subset_keys import (
     subsets_named,
     total_name,
 )
-from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, wrapped
+from mviz_lightning.plotting.canvas import WIDTH, Canvas, title_lines, wrapped
 from mviz_lightning.plotting.panels import COLOURS, LINE, MARGIN
 from mviz_lightning.plotting.system_fonts import legible
 from mviz_lightning.plotting.text_fitting import shortened
@@ -65,7 +65,7 @@ def _rows(values: Mapping[str, float], modalities: Sequence[str], kind: SubsetKi
 
 def _picture(kind: SubsetKind, rows: Sequence[Row], modalities: Sequence[str], when: str) -> Picture:
     shown, said = rows, f"Total effect by {kind}{when and ', ' + when}"
-    told, title = [UNIT], wrapped(said, TITLE_LETTERS)
+    told, title = [UNIT], title_lines(said)
     if len(rows) > SHOWN:
         shown = [*rows[: SHOWN // 2], *rows[-SHOWN // 2 :]]
         told += wrapped(

@@ -13,7 +13,7 @@ from mviz_lightning.explainers.cross_modal_interaction.result import (
     PairInteraction,
 )
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, diverging, wrapped
+from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, title_lines
 from mviz_lightning.plotting.labels import format_weight, strongest_places
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL, SCALE
 from mviz_lightning.plotting.system_fonts import legible
@@ -79,7 +79,7 @@ class _Picture:
 
     def drawn(self, key: str) -> Picture:
         canvas, headline = self.canvas, self.drawing.labels.title(self.found, self.when)
-        title = wrapped(headline, TITLE_LETTERS)
+        title = title_lines(headline)
         blocks = [self._height(output.pairs[self.place]) for output in self.found.outputs]
         canvas.begin(0.1 + len(title) * LINE + sum(blocks) + 0.05)
         canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mviz_lightning.explainers.dime.result import Attribution, Explanation, OutputExplanation
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.plotting.canvas import TITLE_LETTERS, Canvas, diverging, wrapped
+from mviz_lightning.plotting.canvas import Canvas, diverging, title_lines
 from mviz_lightning.plotting.labels import format_weight, strongest_places
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL
 from mviz_lightning.plotting.trust import TRUSTED, short_verdict, shown, verdict
@@ -39,7 +39,7 @@ class ExplanationFigure:
     def picture(self, explanation: Explanation) -> Picture:
         """Draw one example's explanation."""
         headline = self.drawing.labels.title(explanation, self.when)
-        title = wrapped(headline, TITLE_LETTERS)
+        title = title_lines(headline)
         example, inputs = explanation.example, self.drawing.show_inputs
         heights = {
             name: PANEL * modality_type.aspect(example, inputs=inputs)

@@ -9,7 +9,7 @@ from mviz_lightning.explainers.dime.figure import largest
 from mviz_lightning.explainers.dime.result import Attribution, Moment
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.modalities import ModalityType
-from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, diverging, wrapped
+from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, title_lines
 from mviz_lightning.plotting.panels import COLOURS, LINE, MARGIN, SCALE
 from mviz_lightning.plotting.system_fonts import legible
 from mviz_lightning.plotting.text_fitting import distinct
@@ -48,9 +48,8 @@ def picture_over_epochs(moments: Sequence[Moment], drawing: DrawingContext, key:
     names = dict.fromkeys(drawing.labels.output(moment.output.output) for moment in moments)
     region = drawing.labels.where(example)
     shown = drawing.labels.example(first.explanation.position) + (f"{region}," if region else "")
-    title = wrapped(
-        f"{shown} from {first.label} to {last.label}: what drives {' / '.join(names)}, alone (UC) and together (MI)",
-        TITLE_LETTERS,
+    title = title_lines(
+        f"{shown} from {first.label} to {last.label}: what drives {' / '.join(names)}, alone (UC) and together (MI)"
     )
     canvas = drawing.canvas
     canvas.begin(0.1 + len(title) * LINE + sum(strips.values()) + len(strips) * 2 * LINE + CURVE + 0.75)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.error_analysis.result import Case
-from mviz_lightning.plotting.canvas import DPI, TITLE_LETTERS, WIDTH, Canvas, wrapped
+from mviz_lightning.plotting.canvas import DPI, WIDTH, Canvas, title_lines
 from mviz_lightning.plotting.labels import Labels, named
 from mviz_lightning.plotting.panels import LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened
@@ -20,8 +20,8 @@ THUMBNAIL, TALLEST, ACROSS = 1.0, 1.0, 2.0
 GAP = 0.1
 """Gap between inputs, in inches."""
 
-TITLE, LINE_OF_TITLE = 0.35, TITLE_LETTERS
-"""Height of a one-line title, in inches; and number of letters in a line of the title."""
+TITLE = 0.35
+"""Height of a one-line title, in inches."""
 
 ROW = TALLEST + 0.12
 """Height of a case, in inches."""
@@ -44,7 +44,7 @@ def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingCo
     """
     below, left = _first(title), _words_from(drawing)
     canvas = Canvas(below + ROW * len(cases))
-    canvas.text(MARGIN, 0.08, "\n".join(wrapped(title, LINE_OF_TITLE)), fontsize=10, weight="bold", linespacing=1.1)
+    canvas.text(MARGIN, 0.08, "\n".join(title_lines(title)), fontsize=10, weight="bold", linespacing=1.1)
     for place, case in enumerate(cases):
         top = below + ROW * place
         for panel, name in _panels(canvas, top, case.example, drawing):
@@ -131,7 +131,7 @@ def _cells(case: Case, labels: Labels) -> list[str | float]:
 
 def _first(title: str) -> float:
     """Return the top of the first case, in inches, below a title of one line or more."""
-    return TITLE + LINE * (len(wrapped(title, LINE_OF_TITLE)) - 1)
+    return TITLE + LINE * (len(title_lines(title)) - 1)
 
 
 def _cut(sheet: Picture, place: int, drawing: DrawingContext) -> Pixels:

@@ -8,7 +8,7 @@ from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.error_analysis.cases import case_picture, case_table
 from mviz_lightning.explainers.error_analysis.kept import class_name
 from mviz_lightning.explainers.error_analysis.result import Case, ClassErrors, Counts, ErrorResult
-from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, wrapped
+from mviz_lightning.plotting.canvas import WIDTH, Canvas, title_lines, wrapped
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.plotting.panels import LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened
@@ -134,7 +134,7 @@ def class_picture(result: ErrorResult, key: str, labels: Labels, when: str) -> P
     rows_are = "Each row is a quarter of the values, by their targets. " if result.classes[0].between else ""
     averaged = labels.averaged("Outputs")
     note = f"{rows_are}{meanings}. UC: unimodal contributions. MI: multimodal interaction.{averaged}"
-    title, told = wrapped(_title("What failed", when), TITLE_LETTERS), wrapped(said, TOLD_LETTERS)
+    title, told = title_lines(_title("What failed", when)), wrapped(said, TOLD_LETTERS)
     first = 0.1 + LINE * len(title)
     top = first + LINE * (len(told) + 1) + 0.05
     canvas = Canvas(top + ROW * (len(rows) + 1) + 0.5)

@@ -7,7 +7,7 @@ from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.multimodal_prediction.result import ACTIVATED, ExampleFeatures, PredictionResult
 from mviz_lightning.explainers.multimodal_prediction.thumbnails import Stamps
 from mviz_lightning.functional.numerals import fixed
-from mviz_lightning.plotting.canvas import TITLE_LETTERS, Canvas, wrapped
+from mviz_lightning.plotting.canvas import Canvas, title_lines, wrapped
 from mviz_lightning.plotting.labels import Labels
 from mviz_lightning.plotting.panels import LINE, MARGIN
 from mviz_lightning.sinks.records import MarkdownText, Picture, Pixels, Record, Table
@@ -101,7 +101,7 @@ def example_picture(
     """Draw weight x activation of an example's strongest features, and the examples that activate these most."""
     labels, stamps = drawing.labels, Stamps.of(drawing, ACTIVATED)
     said = labels.title(found, when)
-    title, foot = wrapped(said, TITLE_LETTERS), wrapped(_foretold(result, labels) + _verdict(found), FOOT_LETTERS)
+    title, foot = title_lines(said), wrapped(_foretold(result, labels) + _verdict(found), FOOT_LETTERS)
     lead = wrapped(_lead(found, result, labels), int((stamps.left - 2 * MARGIN) / LETTER))
     first, row = 0.1 + LINE * len(title), FILLED if stamps.modality_types else BARE
     top = first + max(0.16 * len(lead) + 0.1, FILLED + CAPTION if stamps.modality_types else 0.0)

@@ -16,7 +16,7 @@ from mviz_lightning.explainers.multimodal_representation.result import Feature, 
 from mviz_lightning.functional.numerals import fixed, is_rounding
 from mviz_lightning.modalities import ModalityType
 from mviz_lightning.modalities.text import Text
-from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, diverging, wrapped
+from mviz_lightning.plotting.canvas import WIDTH, Canvas, diverging, title_lines, wrapped
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL
 from mviz_lightning.plotting.system_fonts import FONT_FAMILY
 from mviz_lightning.plotting.text_fitting import FONT_SIZE, shortened
@@ -68,7 +68,7 @@ def _picture(
     """Draw one feature: its shares, what stands out, and the examples that activate it most."""
     moment = f", {when}" if when else ""
     headline = f"Feature {feature.number}{moment}: {kind_name(result, feature.kind)}"
-    title = wrapped(headline, TITLE_LETTERS)
+    title = title_lines(headline)
     common = wrapped(f"Among the strongest: {_concepts(feature.concepts, drawing)}", 68)
     top = wrapped(_caption(result, feature, drawing), 68)
     blocks = _blocks(feature, drawing) if drawing.show_inputs else {}

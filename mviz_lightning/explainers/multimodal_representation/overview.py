@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from mviz_lightning.explainers.multimodal_representation.result import Representation
 from mviz_lightning.functional.features import CONSTANT, UNIMODAL
-from mviz_lightning.plotting.canvas import DPI, TITLE_LETTERS, WIDTH, picture, wrapped
+from mviz_lightning.plotting.canvas import DPI, WIDTH, picture, title_lines
 from mviz_lightning.plotting.panels import COLOURS, INTERACTION
 from mviz_lightning.plotting.system_fonts import legible
 from mviz_lightning.plotting.text_fitting import FONT_SIZE, shortened
@@ -45,7 +45,7 @@ def overview(result: Representation, key: str, title: str) -> Picture:
     figure = Figure(figsize=(WIDTH, 3.3), dpi=DPI, layout="constrained")
     layer = f"\nAll features depend on {result.unfused} alone, the outputs do not: give a later layer="
     note = "" if result.unfused is None else layer
-    words = "\n".join(legible(line) for told in f"{title}{note}".split("\n") for line in wrapped(told, TITLE_LETTERS))
+    words = "\n".join(legible(line) for told in f"{title}{note}".split("\n") for line in title_lines(told))
     figure.suptitle(words, fontsize=10, weight="bold", x=0.02, ha="left")
     counts, shares = figure.subplots(1, 2, width_ratios=(1, 1.25))
     _draw_counts(counts, result)

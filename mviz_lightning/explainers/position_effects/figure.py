@@ -12,7 +12,7 @@ from torch import Tensor
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.explainers.position_effects.result import PositionEffectsResult, PositionMaps
 from mviz_lightning.functional.numerals import fixed
-from mviz_lightning.plotting.canvas import TITLE_LETTERS, WIDTH, Canvas, wrapped
+from mviz_lightning.plotting.canvas import WIDTH, Canvas, title_lines
 from mviz_lightning.plotting.panels import COLOURS, GAP, LINE, MARGIN
 from mviz_lightning.plotting.text_fitting import shortened
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
@@ -87,7 +87,7 @@ class EffectsFigure:
         moment = f", {self.when}" if self.when else ""
         where = "".join(f", {words}" for words in self.drawing.slice_words(found.example))
         headline = f"Example {found.position}{moment}{where}: where each modality matters"
-        canvas, title = self.drawing.canvas, wrapped(headline, TITLE_LETTERS)
+        canvas, title = self.drawing.canvas, title_lines(headline)
         colours = _scale(found.effects)
         draw = self._draw_maps if found.cells is None else self._draw_sequence
         height = self._height(found)

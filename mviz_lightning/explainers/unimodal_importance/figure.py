@@ -15,7 +15,7 @@ from mviz_lightning.explainers.unimodal_importance.result import (
     SegmentAttribution,
 )
 from mviz_lightning.plotting import trust
-from mviz_lightning.plotting.canvas import TITLE_LETTERS, Canvas, diverging, wrapped
+from mviz_lightning.plotting.canvas import Canvas, diverging, title_lines, wrapped
 from mviz_lightning.plotting.labels import format_weight, strongest_places
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, SCALE
 from mviz_lightning.plotting.system_fonts import FONT_FAMILY
@@ -71,7 +71,7 @@ class _Picture:
 
     def drawn(self, key: str) -> Picture:
         canvas, headline = self.canvas, self.drawing.labels.title(self.found, self.when)
-        title = wrapped(headline, TITLE_LETTERS)
+        title = title_lines(headline)
         block = 2 * LINE + 0.08 + sum(height + 2 * LINE for height in self._heights.values())
         canvas.begin(0.1 + len(title) * LINE + len(self.found.outputs) * block + 0.05)
         canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
