@@ -1,4 +1,4 @@
-"""The language model inside the user's module: it takes arguments by name and returns logits by token."""
+"""The language model inside the user's module: it takes arguments by name and returns logits for each token."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +50,7 @@ class GivenArguments:
         others: Names of the other arguments.
         source: Description of where these come from.
         made: Takes a batch and returns the other arguments by name.
-        retold: Whether some of the other arguments are made from leaves by token.
+        retold: Whether some of the other arguments are made from per-token leaves.
     """
 
     leaves: Mapping[str, str]
@@ -120,7 +120,7 @@ class LanguageModel:
 
     @cached_property
     def _may_cache(self) -> bool:
-        """Whether the model can be set to keep no keys: by this argument, or by further arguments that a config has."""
+        """Whether the model takes ``use_cache``: as an argument, or in ``**kwargs`` while a configuration names it."""
         further = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(self.module.forward).parameters.values())
         configs = (getattr(child, "config", None) for child in self.module.modules())
         return self.takes(TEMPORARY) or (further and any(hasattr(config, TEMPORARY) for config in configs))
@@ -228,7 +228,7 @@ def refuse_virtual_tokens(module: nn.Module) -> None:
 
 
 def logits_in(returned: Any) -> Tensor:
-    """Return the logits among what a language model returned: its ``logits``, or its first tensor by token.
+    """Return the logits among what a language model returned: its ``logits``, or its first per-token tensor.
 
     Raises:
         TypeError: It returned none.

@@ -152,7 +152,7 @@ def _imported(path: str) -> Any:
 
 
 def _special(tokenizer: Any) -> frozenset[int]:
-    """Return the ids of a tokenizer's special tokens, those that were added to it too."""
+    """Return the ids of a tokenizer's special tokens, including added ones."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     special = [number for number, token in added.items() if getattr(token, "special", False)]
     return frozenset(map(int, (*special, *getattr(tokenizer, "all_special_ids", ()))))

@@ -82,7 +82,7 @@ class Derivative:
         rows: R rows. Masks of the derived modalities are not used.
         outputs: ``(R,)`` long: the output of each row that is derived.
         modality: Name of the modality.
-        steps: Number of points on the line; for a second derivative, the number of rows that each row counts as.
+        steps: Number of points on the line; for a second derivative, the cost of each row, as a number of plain rows.
         against: Name of the other modality; empty for a first derivative.
     """
 

@@ -1,7 +1,7 @@
 """Call a model that draws random numbers so that every row of a forward gets the same noise (common random numbers).
 
-The outputs of a row are then a function of this row and of the seed alone, whatever other rows, chunks and replayed
-encodings there are. The effect of a modality on them is its effect at fixed noise (Glasserman & Yao 1992).
+The outputs of a row are then a function of this row and of the seed alone. They do not depend on the other rows, on the
+chunks or on replayed encodings. The measured effect of a modality is its effect at fixed noise (Glasserman & Yao 1992).
 """
 
 import zlib
@@ -25,7 +25,10 @@ from mviz_lightning.engine.row_noise import Draw, Rows, shared_by_rows
 from mviz_lightning.engine.shape_buckets import alike
 
 LEARNED_ROWS = (6, 4)
-"""Rows of the two forwards that show where the rows are in each noise: in a dimension of 6 and of 4, or multiples."""
+"""Numbers of rows of two trial forwards.
+
+The rows lie in the dimension of the noise that has size 6 in the first and 4 in the second, or multiples of these.
+"""
 
 DrawKey: TypeAlias = tuple[tuple[str, int], int]
 """A call of a submodule, ``("encoder", 0)``, or ``("", 0)`` outside all of them; and the number of the draw in it."""
@@ -37,7 +40,7 @@ class NoiseLayout:
 
     Attributes:
         axes: Draw -> the dimension of its noise that holds the rows, and the number of entries of each row; None where
-            the noise belongs to no row, that of weights for example.
+            the noise belongs to no row, for example noise of weights.
         calls: Name of a submodule that is called for each row separately -> its calls for one row.
         draws: Call of a submodule that draws for each row separately -> its draws for one row.
         fused: Whether some noise is drawn inside a kernel, which has to be replaced.
