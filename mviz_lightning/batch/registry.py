@@ -196,7 +196,7 @@ def _require_type(given: Any) -> None:
 
 
 def _is_called(name: str, cls: type) -> bool:
-    """Return whether a class has this dotted name: of its definition, or in a loaded package that exports it."""
+    """Return whether a class has this dotted name, where it is defined or in a loaded package that exports it."""
     if name == f"{cls.__module__}.{cls.__qualname__}":
         return True
     module, _, attribute = name.rpartition(".")
