@@ -172,7 +172,7 @@ def _find(node: Any, *, examples: bool) -> Registration | None:
 
 @lru_cache(maxsize=4096)
 def _candidates(cls: type, examples: bool) -> tuple[Registration, ...]:  # noqa: FBT001 - an lru_cache's own key
-    """Return the registrations that may fit values of a class: those that depend on the value, then one that fits.
+    """Return the registrations that may fit values of a class: all that depend on the value, then one that fits.
 
     It is called at every node of every batch; for tensors, dicts and lists the cached result is empty.
     """

@@ -102,7 +102,7 @@ class LanguageModel:
 
     @property
     def number_type(self) -> torch.dtype:
-        """The type in which the model computes: that of autocast, else that of its weights."""
+        """The type in which the model computes: the type of autocast, else the type of its weights."""
         device = device_of(self.module).type
         if torch.is_autocast_enabled(device):
             return torch.get_autocast_dtype(device)
@@ -251,7 +251,7 @@ def last_positions(own: Tensor) -> Tensor:
 
 
 def _by_name(schema: BatchSchema) -> dict[str, str]:
-    """Return the last name on the way to each leaf -> its path; of equal names, that of a modality is taken."""
+    """Return the last name in each leaf's path -> the path; of several leaves with one name, one of a modality."""
     owned = [path for paths in schema.values.values() for path in paths]
     return {path.rpartition(".")[2]: path for path in [*schema.unowned, *owned]}
 

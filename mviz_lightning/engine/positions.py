@@ -64,7 +64,7 @@ class PositionAxes:
 
 
 def resized(places: Tensor, lattice: tuple[int, ...], other: tuple[int, ...]) -> Tensor:
-    """Convert the numbers of positions ``(K,)`` of a lattice to those of a finer or coarser lattice of one picture.
+    """Convert position numbers ``(K,)`` of one lattice to those of a finer or coarser lattice of the same picture.
 
     If both lattices have equally many positions, the numbers stay the same, whatever the axes.
     """

@@ -106,7 +106,7 @@ class Ranks:
             raise OtherRankError(
                 f"rank {unsent[0][0]} cannot send what it found to the other processes: {unsent[0][1]}"
             )
-        return [pickle.loads(one) for one in sent]  # noqa: S301 - of processes of the same run
+        return [pickle.loads(one) for one in sent]  # noqa: S301 - sent by processes of the same run
 
     def synced(self, metric: Metric) -> Metric:
         """Return a metric that gathers from one process of each share when it computes."""

@@ -75,7 +75,7 @@ class Derivative:
     with more it is averaged over points on the straight line from the masked entry to the entry (integrated gradients,
     Sundararajan et al. 2017). Tokens are derived at their embeddings, and the embedding's dimensions are summed.
 
-    With ``against`` it is a second derivative with respect to two scales: of a segment of ``modality``, and of a
+    With ``against`` it is a second derivative with respect to two scales: one of a segment of ``modality``, one of a
     segment of ``against``. Scale 0 is the masked segment, scale 1 the segment itself; the derivative is taken at 1.
 
     Attributes:

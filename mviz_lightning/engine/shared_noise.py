@@ -52,11 +52,11 @@ class NoiseLayout:
     fused: bool = False
 
     def numbered(self, name: str, number: int) -> tuple[str, int]:
-        """Return a call's key: calls for other rows count as those for the first."""
+        """Return the key of a call; a call for another row has the key of the call for the first row."""
         return name, number % self.calls.get(name, number + 1)
 
     def key(self, call: tuple[str, int], ordinal: int) -> DrawKey:
-        """Return a draw's key: draws for other rows count as those for the first."""
+        """Return the key of a draw; a draw for another row has the key of the draw for the first row."""
         return call, ordinal % self.draws.get(call, ordinal + 1)
 
     def rows(self, key: DrawKey, shape: tuple[int, ...], count: int) -> Rows | None:
@@ -232,7 +232,7 @@ def _layout(large: _Drawn, small: _Drawn) -> NoiseLayout:
 
 
 def _for_one_row(large: Mapping[Any, int], small: Mapping[Any, int]) -> dict[Any, int]:
-    """Return how often each thing happens for one row, for things that happen for each row separately."""
+    """Return the number of events for one row, for events (calls or draws) that happen for each row separately."""
     many, few = LEARNED_ROWS
     ratios = {key: (count, small.get(key, 0)) for key, count in large.items()}
     return {key: a // many for key, (a, b) in ratios.items() if a and a % many == 0 and a * few == b * many}

@@ -89,7 +89,7 @@ def _beyond_noise(own: Tensor, count: int, probe: Probe, evaluator: Evaluator, a
 
 
 def _raw(evaluator: Evaluator, probe: Probe, query: Query, axes: PositionAxes | None) -> Tensor:
-    """Return what the call returns in any shape, also for a single row; of many positions, a few from one forward."""
+    """Return the call's outputs in any shape, also for a single row; with many positions, a few from one forward."""
     found = evaluator.evaluated(
         probe, lambda: evaluator.predict(evaluator.module, probe.batch(query.sources, {}, evaluator.device))
     )
