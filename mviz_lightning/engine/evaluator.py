@@ -175,7 +175,7 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
 
         def attempt() -> tuple[Tensor, Exception | None]:
             plan = None if self.all_pairs else self.plan_for(probe)
-            # Pairs of one shape alone do not give the scores of all pairs.
+            # In own shapes, a forward holds examples of one shape only, so it cannot score all pairs.
             nothing = not self.reuse or self.sharded or (plan is None and (self.all_pairs is None or probe.own_shapes))
             if nothing or not any(run.worthwhile for run in row_runs(query, probe.schema.names, self.chunk_size)):
                 return self._plain(probe, query), None

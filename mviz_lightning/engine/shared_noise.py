@@ -96,7 +96,7 @@ class SharedNoise:
         return cls(predict, probe, _layout(large, small))
 
     def __call__(self, module: nn.Module, batch: Any) -> Any:
-        """Return the outputs of a batch."""
+        """Return the outputs of a batch, every row with the same noise."""
         generators = Generators.running()
         seed = 0 if generators is None else generators.seed
         schema = self.probe.schema
@@ -218,7 +218,7 @@ class _Drawn:
 def _drawn_by(predict: Predict, module: nn.Module, probe: Probe, rows: int, device: torch.device) -> _Drawn:
     batch = probe.batch(alike(probe, rows).sources, {}, device)
     drawn = _Drawn(_Frames(module, NoiseLayout()))
-    # With -1 rows, no shape that is learned here counts as having rows.
+    # A number of -1 rows fits no shape, so this forward draws its noise unchanged.
     with drawn.frames.followed(), _NoiseMode(drawn.frames, 0, -1, drawn.note):
         predict(module, batch)
     return drawn
