@@ -40,7 +40,7 @@ RAISED = (OtherRankError, OtherRankError, NotMeasurableError, ConfigurationError
 
 
 def _severity(error: Exception) -> int:
-    """Return the most that an error may stop: 0 a chunk, 1 a result, 2 the monitor, 3 a training that has not begun."""
+    """Return what an error costs at most: 0 smaller chunks, 1 a result, 2 the monitor, 3 a training not yet begun."""
     if not isinstance(error, ConfigurationError):
         return 0 if ran_out(error) else 1
     return 2 if isinstance(error, NotMeasurableError) else 3
