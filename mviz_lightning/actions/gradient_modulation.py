@@ -12,8 +12,11 @@ from mviz_lightning.actions.base import Action, Alarms, generator_of, require_nu
 from mviz_lightning.actions.encoders import Encoders, encoder_parameters, parse_encoders, require_encoders
 
 LEAST = 0.01
-"""Smallest total effect; smaller ones count as this. It keeps rho at 10 or less, about the paper's range: there a ratio
-of confidences is at most the number of classes."""
+"""Smallest total effect; smaller effects count as 0.01.
+
+It keeps rho at 10 or less. This is about the paper's range, where a ratio of confidences is at most the number of
+classes.
+"""
 
 
 class GradientModulation(Action):

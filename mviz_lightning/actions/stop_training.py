@@ -21,7 +21,7 @@ class StopTraining(Action):
         return STOPS[alarms.may_stop]
 
     def after_check(self, alarms: Alarms) -> None:
-        """Stop the trainer, but not before its minimum: it would then stop later even if the alarm had ended."""
+        """Stop the trainer once its minimum is reached: a request before it would count even after the alarm's end."""
         if alarms.may_stop:
             trainer = alarms.trainer
             trainer.should_stop = True

@@ -133,7 +133,7 @@ class ExplainedRegions:
         for axis in range(len(at) - 2):
             found.append(
                 int(at[axis].median())
-            )  # of an even number the lower one: the slice then contains a part of the region
+            )  # the lower of two middle values, so that the slice contains a part of the region
             at = at[:, at[axis] == found[-1]]
         return tuple(found)
 

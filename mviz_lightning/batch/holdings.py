@@ -221,7 +221,7 @@ def with_values(example: Any, values: Mapping[tree.Keys, Any], exemplars: Mappin
 
 
 def present(entries: Iterable[Any]) -> list[Any]:
-    """Return the entries that are not None, which means that the example has one."""
+    """Return the entries that are not None; None means that an example has no entry."""
     return [entry for entry in entries if entry is not None]
 
 

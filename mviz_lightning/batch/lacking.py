@@ -44,7 +44,7 @@ def probe_lacking(probe: Probe, gaps: Mapping[str, Sequence[Gap]]) -> Probe:
 
 
 def _ends(schema: BatchSchema, name: str, gap: Gap) -> list[tuple[str, tree.Keys | None]]:
-    """Return for each leaf of a modality in a gap the keys of the gap's node; None if it is inside examples."""
+    """Return (path, keys of the gap's node) for each leaf in a gap; the keys are None for a node inside examples."""
     found: list[tuple[str, tree.Keys | None]] = []
     for path in schema.values[name]:
         place = schema.place(path)

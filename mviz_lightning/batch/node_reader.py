@@ -57,7 +57,7 @@ class NodeReader:
         return [None if array is None else place.index.take(array, 0) for array in arrays]
 
     def _require_shape(self, path: str, place: Place, shape: Sequence[int]) -> None:
-        """Check that an array has the sizes of the first batch along the axes of which a part is read."""
+        """Check that an array has the sizes of the first batch along the axes that are read in part."""
         first = self.shapes[place.inner]
         whole = [] if place.index is None else place.index.whole_axes(len(first))
         if len(shape) != len(first) or any(shape[k] != first[k] for k in range(len(first)) if k not in whole):

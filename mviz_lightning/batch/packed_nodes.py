@@ -174,7 +174,7 @@ class PackedNodes:
                 self._add(path, Packed(counts, empty_like(self._nodes.found[path][1])), name)
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the tensors that may contain rows, by path; tensors in a list of the user have one example each."""
+        """Yield the tensors that may contain rows, by path; not those in a user's list, which are one example each."""
         made = {one.keys for one in self.derived}
         within = tuple(f"{path}." for path in self._owned)
         for path, (place, value) in self._nodes.found.items():

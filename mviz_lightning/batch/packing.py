@@ -65,7 +65,7 @@ class CountFinder:
         return own
 
     def _is_akin(self, path: str, counts: RowCounts) -> bool:
-        """Return whether the names of a counter and of a leaf share a word, as ``num_patches`` and ``patches``."""
+        """Return whether the names of a counter and of a leaf share a word: ``num_patches`` and ``patches``."""
         return any(
             theirs.startswith(own) or theirs.endswith(own)
             for own in _words(path)

@@ -59,7 +59,7 @@ def gaps_of(modalities: Mapping[str, Modality], nodes: Mapping[str, Any]) -> dic
 
 
 def _gap(path: str, nodes: Mapping[str, Any]) -> Gap | None:
-    place = path if path in nodes else path.partition("[")[0]  # may be a part of each example's array
+    place = path if path in nodes else path.partition("[")[0]  # the path may name a part of each example's array
     if place in nodes:
         return None if nodes[place] is not None else Gap(path, place, missing=False)
     above = next(start for start in _starts(place) if start in nodes)

@@ -172,7 +172,7 @@ def _find(node: Any, *, examples: bool) -> Registration | None:
 
 @lru_cache(maxsize=4096)
 def _candidates(cls: type, examples: bool) -> tuple[Registration, ...]:  # noqa: FBT001 - an lru_cache's own key
-    """Return the registrations that may fit values of a class: those that depend on the value, then one that fits.
+    """Return the registrations that may fit values of a class: all that depend on the value, then one that fits.
 
     It is called at every node of every batch; for tensors, dicts and lists the cached result is empty.
     """
@@ -196,7 +196,7 @@ def _require_type(given: Any) -> None:
 
 
 def _is_called(name: str, cls: type) -> bool:
-    """Return whether a class has this dotted name: of its definition, or in a loaded package that exports it."""
+    """Return whether a class has this dotted name, where it is defined or in a loaded package that exports it."""
     if name == f"{cls.__module__}.{cls.__qualname__}":
         return True
     module, _, attribute = name.rpartition(".")

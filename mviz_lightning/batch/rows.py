@@ -42,7 +42,7 @@ def _(leaf: np.ndarray) -> int | None:
 
 @example_count.register
 def _(leaf: PackedSequence) -> int | None:
-    # ``len`` counts its fields; the first time step contains every example.
+    # ``len`` would count the fields of the sequence; the first time step contains every example.
     return int(leaf.batch_sizes[0])
 
 

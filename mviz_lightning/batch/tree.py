@@ -28,7 +28,7 @@ class Pieces:
     """An object of a registered type that is not yet rebuilt.
 
     Attributes:
-        hollow: The object with tensors without memory.
+        hollow: The object, whose tensors take no memory.
         parts: Its parts by key, which may be anything.
     """
 
@@ -199,7 +199,7 @@ def _in_pieces(node: Any, changed: Mapping[Any, Any]) -> Any:
 
 
 def _hollow(node: Any) -> Any:
-    """Return a node with tensors and arrays of the same shapes and types, without memory."""
+    """Return a node whose tensors and arrays have the same shapes and types, but take no memory."""
     if isinstance(node, Tensor):
         return (
             node

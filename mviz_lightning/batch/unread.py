@@ -39,7 +39,7 @@ def advice(found: Mapping[str, Any], path: str) -> str:
 
 
 def attribute_names(node: Any) -> list[str]:
-    """Return the names of an object's public attributes and properties, without methods; none is computed."""
+    """Return the names of an object's public attributes and properties, not of methods; no property is computed."""
     named = [name for name in dict.fromkeys((*getattr(node, "__dict__", {}), *dir(type(node)))) if name[0] != "_"]
     return [name for name in named if not _is_method(node, name)]
 

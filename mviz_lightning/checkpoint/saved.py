@@ -22,7 +22,7 @@ LISTED = 3
 
 
 TENSOR_BYTES, ENTRY_BYTES = 300, 12
-"""Approximate bytes in a checkpoint: of a tensor besides its entries, and of a number with its field name."""
+"""Approximate bytes in a checkpoint: of a tensor without its entries, and of a number with its field name."""
 
 
 class DamagedError(ValueError):

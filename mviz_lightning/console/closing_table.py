@@ -1,4 +1,4 @@
-"""What a training found, in one table: each modality at the last check, and how it changed since the first."""
+"""The results of a training in one table: each modality at the last check, and its change since the first check."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -13,19 +13,19 @@ from mviz_lightning.functional.numerals import fixed, percent
 from mviz_lightning.sinks.records import RunRecord, State
 
 STATE_STYLES = {State.USED: "good", State.UNUSED: "notice", State.COLLAPSED: "alarm", State.REDUNDANT: "notice"}
-"""State of a modality -> what it means to a reader."""
+"""State of a modality -> style of its name in the table."""
 
 INTERACTION = "interaction"
 """Name of the row of all interactions."""
 
 
 def closing_heading(name: str, checks: Sequence[RunRecord], further_seconds: float) -> Line:
-    """Return the line above the tables: how many checks there were, when, and what they cost.
+    """Return the line above the tables: the number of checks, when they ran, and their time in seconds.
 
     Args:
         name: Name of the monitor.
         checks: The runs of the training that gave values.
-        further_seconds: Seconds that belong to no check: last pictures and the report page.
+        further_seconds: Seconds outside all checks, for the last pictures and the report page.
     """
     first, last = checks[0], checks[-1]
     at = "epoch {0.epoch} (step {0.step})".format
@@ -48,7 +48,7 @@ def closing_table(
         states: Modality -> its state in words; empty without an alarm.
         modalities: Names, in declared order.
         width: Number of columns of the terminal.
-        head: Name of the head; ``""`` where the model has one head alone.
+        head: Name of the head; ``""`` where the model has a single head.
     """
     first, last = checks[0], checks[-1]
     measured = [name for name in modalities if f"total/{name}" in last.values]
@@ -63,7 +63,7 @@ def closing_table(
 
 
 def _value_columns(checks: Sequence[RunRecord], rows: Sequence[str], *, pairs: bool) -> list[Column]:
-    """Return the columns of numbers; of scores of pairs, contributions tell nothing."""
+    """Return the columns of numbers; without contributions for scores of pairs, where they have no meaning."""
     first, last = checks[0].values, checks[-1].values
 
     def column(title: str, cell: Callable[[str], str]) -> Column:
@@ -89,7 +89,7 @@ def _change(first: Mapping[str, float], last: Mapping[str, float], key: str) -> 
 
 
 def state_words(verdict: Verdict) -> Span:
-    """Return the state of a modality in a word or three."""
+    """Return the state of a modality in one to three words."""
     if verdict.row is None:
         return Span("not judged")
     if verdict.rose_from is not None:
@@ -98,7 +98,7 @@ def state_words(verdict: Verdict) -> Span:
 
 
 def _score_line(first: RunRecord, last: RunRecord) -> str:
-    """Return the score, its change, and what is left of it without interactions; ``""`` without a score."""
+    """Return the score, its change, and the score without interactions (EMAP); ``""`` without a score."""
     values = last.values
     if "score" not in values:
         return ""
@@ -114,5 +114,5 @@ def _score_line(first: RunRecord, last: RunRecord) -> str:
 
 
 def folded(text: str, width: int) -> list[str]:
-    """Return a sentence as lines that fit into the terminal; words stay whole."""
+    """Return a sentence as lines that fit into the terminal; words are not split."""
     return textwrap.wrap(text, max(width, 20), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mviz_lightning.console.terminal import Line, Span
 
 GAP = "  "
-"""Between two columns."""
+"""Space between two columns."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Column:
     Attributes:
         title: Its heading.
         cells: A span for each row.
-        left: Whether it is aligned to the left, as words are; numbers are aligned to the right.
+        left: Whether it is aligned to the left, for words; numbers are aligned to the right.
     """
 
     title: str
@@ -25,7 +25,7 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Letters of its widest cell."""
+        """Number of characters of its widest cell."""
         return max(len(text) for text in (self.title, *(cell.text for cell in self.cells)))
 
     def laid_out(self) -> list[Span]:
@@ -38,7 +38,7 @@ class Column:
 
 
 def table_lines(columns: Sequence[Column], width: int) -> list[Line]:
-    """Return a table as lines that are no longer than the terminal is wide, where its columns allow that.
+    """Return a table as lines that fit into the terminal; longer lines only where a single column is too wide.
 
     Args:
         columns: The columns; the first one names the rows.
@@ -54,7 +54,7 @@ def table_lines(columns: Sequence[Column], width: int) -> list[Line]:
 
 
 def _line(cells: Sequence[Span]) -> Line:
-    """Return cells side by side; nothing stands behind the last one that is not empty."""
+    """Return cells side by side, without spaces after the last cell that is not empty."""
     filled = [place for place, cell in enumerate(cells) if cell.text.strip()]
     *kept, last = cells[: filled[-1] + 1]
     return [*(span for cell in kept for span in (cell, Span(GAP))), Span(last.text.rstrip(), last.style)]
@@ -72,7 +72,7 @@ def _blocks(columns: Sequence[Column], width: int) -> Iterator[list[Column]]:
 
 
 def _shortened(name: str, most: int) -> str:
-    """Return a name of so many letters at most: its beginning and its end tell similar names apart."""
+    """Return a name with up to ``most`` characters: its beginning and its end, which distinguish similar names."""
     if len(name) <= most:
         return name
     kept = max(2, most - 3)

@@ -1,4 +1,4 @@
-"""The progress of long work, as one line that goes when the work is done; quick work shows none."""
+"""The progress of long work, as one line that disappears when the work is done. Quick work shows no line."""
 
 import sys
 import time
@@ -14,10 +14,10 @@ DELAY = 2.0
 
 
 class WorkProgress:
-    """Shows what is being done, and how far it is.
+    """Shows the current piece of work and its progress.
 
     Args:
-        title: What is done as a whole.
+        title: Name of the whole work.
         make_bar: Makes the bar when work is long: tqdm's class, or one like it.
         clock: Returns the time in seconds.
     """
@@ -35,7 +35,7 @@ class WorkProgress:
         self._refresh()
 
     def planned(self, rows: int, examples: int) -> None:
-        """Note that rows follow, which explain so many examples."""
+        """Note that rows follow, which explain this number of examples."""
         self._total, self._examples = self._total + rows, self._examples + examples
         self._refresh()
 
@@ -46,14 +46,14 @@ class WorkProgress:
 
     @property
     def state(self) -> tuple[str, int, int, str]:
-        """What is being done, how much of it is done, of how much (0 if unknown), and the unit."""
+        """The current piece of work, the amounts done and planned (0 if unknown), and their unit."""
         done = min(self._done, self._total) if self._total else self._done
         if not self._examples or not self._total:
             return self._work, done, self._total, "rows"
         return self._work, done * self._examples // self._total, self._examples, "examples"
 
     def _refresh(self) -> None:
-        """Show the state; a stream that refuses it ends the bar and nothing else."""
+        """Show the state; if the stream raises an error, only the bar ends."""
         if self._broken or (self._bar is None and self._clock() - self._started < DELAY):
             return
         try:
@@ -70,7 +70,7 @@ class WorkProgress:
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Remove the line."""
         bar, self._bar = self._bar, None
         if bar is not None:
             with suppress(Exception):
@@ -82,8 +82,8 @@ def shown_progress(title: str, *, wanted: bool | None) -> Iterator[WorkProgress 
     """Show the progress of a block on standard error.
 
     Args:
-        title: What is done as a whole.
-        wanted: Whether it is shown; None for where a person watches: in a terminal or a notebook.
+        title: Name of the whole work.
+        wanted: Whether it is shown; None shows it in a terminal and in a notebook only.
     """
     make_bar = _bar_class() if (is_watched(sys.stderr) if wanted is None else wanted) else None
     if make_bar is None:
@@ -100,7 +100,7 @@ def _bar_class() -> Any:
     """Return tqdm's bar, which Lightning uses too; None where it is not installed."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of notebooks without widgets, which get a line of text
+            warnings.simplefilter("ignore")  # tqdm warns in notebooks without widgets, where it shows a line of text
             if in_notebook():
                 from tqdm.auto import tqdm
             else:

@@ -1,4 +1,4 @@
-"""Lines on standard output: in colours where rich is installed and a person reads them, plain elsewhere."""
+"""Lines on standard output: in colours in a terminal or notebook where rich is installed, plain elsewhere."""
 
 import os
 import shutil
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 STYLES = {"heading": "bold", "good": "green", "notice": "yellow", "alarm": "bold red"}
-"""What a span means -> how rich shows it."""
+"""Style of a span -> the same style in rich's terms."""
 
 REDIRECTED = 120
-"""Columns of a file or a pipe, which tell no width."""
+"""Number of columns for a file or a pipe, which has no width of its own."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Span:
     """A part of a line.
 
     Attributes:
-        text: Its letters.
-        style: What it means, one of ``STYLES``; ``""`` for plain text.
+        text: Its characters.
+        style: Its style, a key of ``STYLES``; ``""`` for plain text.
     """
 
     text: str
@@ -31,30 +31,30 @@ Line: TypeAlias = Sequence[Span]
 
 
 def columns() -> int:
-    """Return the width of the terminal in columns; the variable ``COLUMNS`` comes first."""
+    """Return the width of the terminal in columns; the environment variable ``COLUMNS`` takes precedence."""
     return shutil.get_terminal_size(fallback=(REDIRECTED, 24)).columns or REDIRECTED
 
 
 def in_notebook() -> bool:
-    """Tell whether this process is the kernel of a notebook."""
+    """Return whether this process is the kernel of a notebook."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 def is_watched(stream: Any) -> bool:
-    """Tell whether a person sees what is written to a stream as it comes: in a terminal or in a notebook."""
+    """Return whether a stream is shown as it is written: in a terminal or in a notebook."""
     try:
         return bool(stream.isatty()) or in_notebook()
-    except Exception:  # a stream of somebody else's, or a closed one
+    except Exception:  # another program's own stream, or a closed one
         return False
 
 
 def show(lines: Sequence[Line]) -> None:
-    """Print lines on standard output; rich's colours are left out where ``NO_COLOR`` is set."""
+    """Print lines on standard output; rich prints no colours if ``NO_COLOR`` is set."""
     console = _rich_console()
     if console is None:
-        print("\n".join("".join(printable(span.text) for span in line) for line in lines))  # noqa: T201 told on purpose
+        print("\n".join("".join(printable(span.text) for span in line) for line in lines))  # noqa: T201 - on purpose
         return
     from rich.text import Text
 
@@ -63,7 +63,7 @@ def show(lines: Sequence[Line]) -> None:
 
 
 def _rich_console() -> Any:
-    """Return rich's console, the one that Lightning prints to; None without rich, or where nobody watches."""
+    """Return rich's console, to which Lightning prints too; None without rich, or outside terminals and notebooks."""
     if os.environ.get("TERM") == "dumb" or not is_watched(sys.stdout):
         return None
     try:
@@ -74,7 +74,7 @@ def _rich_console() -> Any:
 
 
 def printable(text: str) -> str:
-    r"""Return a text that does nothing to a terminal, in letters that standard output can encode.
+    r"""Return a text with control characters and characters that standard output cannot encode replaced by escapes.
 
     Example:
         >>> printable("\x1b[31mred\n")

@@ -15,7 +15,7 @@ from mviz_lightning.functional.outputs import masked_entries
 from mviz_lightning.functional.rounding import ROUNDED
 
 NARROW, WIDE = 2e-2, 1e-3
-"""Largest :func:`deviation` that counts as agreement: for outputs of 16 bits, and for all others."""
+"""Largest :func:`deviation` that counts as agreement: for outputs in 16-bit precision, and for all others."""
 
 ROUNDINGS = {NARROW: 4, WIDE: 64}
 """Largest difference that counts as rounding, in units of eps times the largest output: errors of layers add up."""
@@ -46,8 +46,8 @@ COMPARED_DRAWS = 8
 NOISE_EXPLAINS = 3
 """Largest distance of the user's own outputs from the mean draw, as a multiple of the draws' own distance from it.
 
-Both are root mean squares. With 4 independent numbers, the fewest that are compared, noise alone exceeds this once in a
-million comparisons.
+Both distances are root mean squares. With 4 independent numbers, the fewest that are compared, noise alone exceeds this
+once in a million comparisons.
 """
 
 
@@ -186,7 +186,10 @@ def number_type(outputs: Tensor) -> torch.dtype:
 
 
 def computed_with(dtype: torch.dtype) -> torch.dtype:
-    """Return the type whose precision the device in use has when it computes with numbers of a type."""
+    """Return the type whose precision computations with a type have on the device in use.
+
+    Products of float32 that a GPU rounds to TF32 have the precision of float16.
+    """
     return (product_type() if dtype == torch.float32 else None) or dtype
 
 

@@ -86,7 +86,7 @@ class FirstTokens:
 
 @dataclass(frozen=True)
 class FirstOfAnswers:
-    """Logits of the first token of each row's answer, of rows that hold their answers.
+    """Logits of the first token of each row's answer, for batches whose rows hold their answers.
 
     Attributes:
         language: The model.
@@ -144,8 +144,8 @@ class WholeAnswers:
         language: The model.
         finder: Finds the answers.
         answers: The tokens of A answers.
-        beside: Path of each leaf by token that the model takes -> its value at the tokens of answers; the value for the
-            ids is not used.
+        beside: Path of each per-token leaf that the model takes -> its value at the tokens of answers; the value for
+            the ids is not used.
     """
 
     language: LanguageModel

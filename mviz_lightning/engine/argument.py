@@ -25,7 +25,7 @@ class Argument:
 
     @classmethod
     def of_leaf(cls, schema: BatchSchema, path: str) -> "Argument":
-        """Return the argument that passes a leaf alone where it is a part of an array, else the node that holds it."""
+        """Return the argument for a leaf: the leaf alone if it is a part of an array, else the node that holds it."""
         index = schema.index_of(path)
         return cls(schema.keys[path]) if index is None else cls(schema.keys[path], path, index)
 

@@ -126,7 +126,7 @@ def _call_advice(trial: CallTrial, failures: Sequence[FailedCall]) -> str:
 
 
 def _arguments(trial: CallTrial, failures: Sequence[FailedCall]) -> str:
-    """Return arguments to propose: of a call that returned, else of the first fitting ``forward``, else modalities."""
+    """Return arguments to propose: those of a call that returned, else those that fit ``forward``, else modalities."""
     schema = trial.schema
     returned = [failure.call for failure in failures if failure.outputs is not None]
     written = [call.arguments for call in [*returned, *candidate_calls(trial.module, schema)] if call.arguments]

@@ -38,7 +38,7 @@ def choose_call(
         called: Names of the submodules that may replace the model, judging by the user's own step; None where they are
             not known.
         picked: Turns a call into one that returns a single head; None where the model has one head.
-        labels: Shapes that decide whether outputs have positions.
+        labels: Shapes of labels, images and masks; they decide whether outputs have positions.
 
     Raises:
         ConfigurationError: No call works; the message contains what to write.

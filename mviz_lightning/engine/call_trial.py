@@ -29,7 +29,7 @@ class FailedCall:
 
     Attributes:
         call: The call.
-        reason: What it raised, or why what it returned holds no scores.
+        reason: The error that it raised, or why its result holds no scores.
         outputs: What it returned; None if it raised.
         unwritten: Whether it raised because ``forward`` is not written.
     """
@@ -41,7 +41,7 @@ class FailedCall:
 
     @property
     def called_forward(self) -> bool:
-        """Whether ``forward`` was called with nothing around it, or was called and is missing."""
+        """Whether ``forward`` was called without the user's ``predict`` around it, or is not written."""
         return self.call.arguments is not None or self.unwritten
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class CallTrial:
         module: The model.
         schema: Where the modalities are in the batch.
         batch: A few examples.
-        labels: Shapes that decide whether outputs have positions.
+        labels: Shapes of labels, images and masks; they decide whether outputs have positions.
     """
 
     module: nn.Module

@@ -1,4 +1,4 @@
-"""Where a model's weights are: on which device, in how many processes. Which GPU kernels compute with them."""
+"""The device and the processes that hold a model's weights, and the GPU kernels that compute with the weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

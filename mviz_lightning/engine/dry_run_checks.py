@@ -90,7 +90,7 @@ def _output_advice(call: ModelCall, output: str) -> str:
 
 
 def _better_output(evaluator: Evaluator, probe: Probe, rows: Tensor, call: ModelCall) -> str:
-    """Return the code of the first other output that all modalities change; else of the first other one."""
+    """Return the code of the first other output that all modalities change; else that of the first other output."""
     flat = call.outputs.rows
     for output in flat:
         picked = replace(evaluator, predict=output.of(call.predict))

@@ -19,7 +19,7 @@ COPIES = frozenset({
 """Operations that copy elements of their first argument, in addition to those that PyTorch tags as ``view_copy``."""
 
 PLACING = frozenset({"device", "memory_format"})
-"""Options of these operations that also hold for element numbers; an element type does not."""
+"""Options of these operations that also apply to element numbers; ``dtype`` does not."""
 
 
 class ElementDependencyMode(DependencyMode):  # type: ignore[no-untyped-call]

@@ -114,7 +114,7 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
         return self.averaged(lambda: self._draw(probe, query, count))
 
     def _draw(self, probe: Probe, query: Query, count: int) -> Tensor:
-        """Return :meth:`_counted` outputs of one draw alone."""
+        """Return the outputs of :meth:`_counted` for a single draw."""
         self.rows += count
         return self._evaluate(probe, query)
 
@@ -141,7 +141,7 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
         return self.averaged(lambda: self.plain_draw(probe, query))
 
     def plain_draw(self, probe: Probe, query: Query) -> Tensor:
-        """Return :meth:`plain` outputs of one draw alone."""
+        """Return the outputs of :meth:`plain` for a single draw."""
         return self.evaluated(probe, lambda: self._plain(probe, query))
 
     def _plain(self, probe: Probe, query: Query) -> Tensor:
@@ -175,7 +175,7 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
 
         def attempt() -> tuple[Tensor, Exception | None]:
             plan = None if self.all_pairs else self.plan_for(probe)
-            # Pairs of one shape alone do not give the scores of all pairs.
+            # In own shapes, a forward holds examples of one shape only, so it cannot score all pairs.
             nothing = not self.reuse or self.sharded or (plan is None and (self.all_pairs is None or probe.own_shapes))
             if nothing or not any(run.worthwhile for run in row_runs(query, probe.schema.names, self.chunk_size)):
                 return self._plain(probe, query), None
@@ -266,7 +266,7 @@ class Evaluator(InChunks, InDraws, WithItemsEncoded):
         return torch.randperm(count, generator=generator)[:CHECKED_ROWS]
 
     def _drop(self, modules: Sequence[str], error: Exception) -> None:
-        """Replay these modules no longer, and warn with the reason; then search again for what can be replayed."""
+        """Stop replaying these modules and warn with the reason; then search again for what can be replayed."""
         self.forget_plan()
         self._dropped |= dropped_with(self.module, modules, error, self._dropped)
         warn_of_failure(f"encodings of {', '.join(modules)}", "they are computed for every row", error)

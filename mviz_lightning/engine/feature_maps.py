@@ -42,7 +42,7 @@ class FeaturedReader:
 
 
 def find_map_layer(module: nn.Module, predict: Predict, batch: Any, axes: PositionAxes) -> str:
-    """Return the name of the layer whose output is the scores of all positions; else of the last layer that fits.
+    """Return the name of the layer whose output is the scores of all positions; without one, the last layer that fits.
 
     Args:
         module: The model.

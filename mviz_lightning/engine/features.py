@@ -34,7 +34,7 @@ def vectors_of(predict: Predict, found: Tensor, batch: Any) -> Tensor:
 
 
 def find_layer(module: nn.Module, predict: Predict, batch: Any) -> str:
-    """Return the name of the linear layer whose output is the scores; else of the last linear layer called.
+    """Return the name of the linear layer whose output is the scores; without one, the last linear layer called.
 
     Args:
         module: The model.

@@ -54,7 +54,7 @@ def checked_lookups(module: nn.Module) -> AbstractContextManager[Any]:
 
 def _lookups(func: Any, args: tuple[Any, ...]) -> Iterator[tuple[Tensor, int, int]]:
     """Yield the indices of an operation, the size of the dimension that they index, and the lowest valid index."""
-    packet = getattr(func, "_overloadpacket", None)  # operations of higher order have none
+    packet = getattr(func, "_overloadpacket", None)  # higher-order operations have no packet
     if packet in TABLES:
         yield args[1], args[0].shape[0], 0
     elif packet in ALONG and args[0].dim():

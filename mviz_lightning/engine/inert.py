@@ -19,7 +19,7 @@ PLAIN = (str, bytes, int, float, NoneType, PurePath)
 """Types of attributes that are passed on as they are: the folder of a run, its name and version."""
 
 UNKNOWN = object()
-"""Marks an inert object without an original, as muted calls return it."""
+"""Marks an inert object that has no original, for example the result of a muted call."""
 
 
 class Inert:
@@ -55,7 +55,7 @@ class Inert:
     def __getitem__(self, _: Any) -> "Inert":
         return Inert()
 
-    def __enter__(self) -> "Inert":  # noqa: PYI034 - it enters as what the original enters as, which is unknown
+    def __enter__(self) -> "Inert":  # noqa: PYI034 - the type that the original returns here is unknown
         return Inert()
 
     def __exit__(self, *_: object) -> None:
@@ -86,7 +86,7 @@ class Inert:
         """Change nothing."""
 
 
-class IrreversibleStep(Exception):  # noqa: N818 - it is what the step is
+class IrreversibleStep(Exception):  # noqa: N818 - it describes the step
     """The step changes something that cannot be put back."""
 
 

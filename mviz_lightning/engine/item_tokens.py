@@ -66,7 +66,7 @@ def encoders_of(module: nn.Module, argument: str) -> list[tuple[nn.Module, str]]
 
 
 def _counts(encoded: Any) -> list[int] | None:
-    """Return the number of rows of each item: of a list of ``(L, d)``, or of ``(n, L, d)``."""
+    """Return the number of rows of each item, from a list of ``(L, d)`` tensors or from one ``(n, L, d)`` tensor."""
     rows = getattr(encoded, "pooler_output", encoded)
     if isinstance(rows, Tensor):
         return [rows.shape[1]] * len(rows) if rows.dim() == 3 else None

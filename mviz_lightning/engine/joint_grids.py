@@ -35,7 +35,7 @@ class JointGrids:
         self._of, self._kept = None, {}
 
     def take(self, name: str, evaluator: Evaluator, probe: Probe, examples: Tensor) -> Tensor | None:
-        """Return, once, the ``(D, D)`` scores of a head for all pairs of ``(D,)`` examples; None if that fails."""
+        """Return the ``(D, D)`` scores of a head for all pairs of ``(D,)`` examples, and drop them; None on failure."""
         if not self._holds(name, probe, examples) and not self.failed:
             self._evaluate(evaluator, probe, examples)
         return self._kept.pop(name, None)

@@ -1,4 +1,4 @@
-"""The language model inside the user's module: it takes arguments by name and returns logits by token."""
+"""The language model inside the user's module: it takes arguments by name and returns logits for each token."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +50,7 @@ class GivenArguments:
         others: Names of the other arguments.
         source: Description of where these come from.
         made: Takes a batch and returns the other arguments by name.
-        retold: Whether some of the other arguments are made from leaves by token.
+        retold: Whether some of the other arguments are made from per-token leaves.
     """
 
     leaves: Mapping[str, str]
@@ -102,7 +102,7 @@ class LanguageModel:
 
     @property
     def number_type(self) -> torch.dtype:
-        """The type in which the model computes: that of autocast, else that of its weights."""
+        """The type in which the model computes: the type of autocast, else the type of its weights."""
         device = device_of(self.module).type
         if torch.is_autocast_enabled(device):
             return torch.get_autocast_dtype(device)
@@ -120,7 +120,7 @@ class LanguageModel:
 
     @cached_property
     def _may_cache(self) -> bool:
-        """Whether the model can be set to keep no keys: by this argument, or by further arguments that a config has."""
+        """Whether the model takes ``use_cache``: as an argument, or in ``**kwargs`` while a configuration names it."""
         further = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(self.module.forward).parameters.values())
         configs = (getattr(child, "config", None) for child in self.module.modules())
         return self.takes(TEMPORARY) or (further and any(hasattr(config, TEMPORARY) for config in configs))
@@ -228,7 +228,7 @@ def refuse_virtual_tokens(module: nn.Module) -> None:
 
 
 def logits_in(returned: Any) -> Tensor:
-    """Return the logits among what a language model returned: its ``logits``, or its first tensor by token.
+    """Return the logits among what a language model returned: its ``logits``, or its first per-token tensor.
 
     Raises:
         TypeError: It returned none.
@@ -251,7 +251,7 @@ def last_positions(own: Tensor) -> Tensor:
 
 
 def _by_name(schema: BatchSchema) -> dict[str, str]:
-    """Return the last name on the way to each leaf -> its path; of equal names, that of a modality is taken."""
+    """Return the last name in each leaf's path -> the path; of several leaves with one name, one of a modality."""
     owned = [path for paths in schema.values.values() for path in paths]
     return {path.rpartition(".")[2]: path for path in [*schema.unowned, *owned]}
 

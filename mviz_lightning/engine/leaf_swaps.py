@@ -23,7 +23,7 @@ def leaf_matters(evaluator: Evaluator, probe: Probe, path: str, outputs: Tensor,
         probe: Some examples.
         path: Path of the leaf.
         outputs: ``(R, C)`` outputs of :func:`trial_rows`, not recombined.
-        donors: ``(R,)`` the example from which each row gets the leaf; by default one that differs in it.
+        donors: ``(R,)`` the donor of each row's leaf; by default an example whose leaf has another value.
     """
     rows = trial_rows(probe)
     given = donors_of(probe, [path], rows) if donors is None else donors
@@ -33,7 +33,7 @@ def leaf_matters(evaluator: Evaluator, probe: Probe, path: str, outputs: Tensor,
 
 
 def own_leaf_matters(evaluator: Evaluator, probe: Probe, name: str, path: str, outputs: Tensor) -> bool:
-    """Return whether swapping one of a modality's leaves, apart from its others, changes the outputs.
+    """Return whether swapping one leaf of a modality, but not its other leaves, changes the outputs.
 
     A leaf may hold indices into another one, so it is swapped only among examples whose leaves have the same shapes.
     The result is False if the model fails with the swapped leaf.
@@ -55,7 +55,7 @@ def own_leaf_matters(evaluator: Evaluator, probe: Probe, name: str, path: str, o
 
 
 def _same_shaped_donors(probe: Probe, name: str, path: str, rows: Tensor) -> Tensor:
-    """Return ``(R,)``: for each row the next one of the same shapes with another leaf; itself where there is none."""
+    """Return ``(R,)``: for each row, the next row of the same shapes whose leaf differs; itself if there is none."""
     bounds = [found for known, found in probe.bounds.items() if known in probe.schema.values[name]]
     digest, some = digests_of(probe, [path]), cast("list[int]", rows.tolist())
 

@@ -15,7 +15,7 @@ SAID = (
     "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED.",  # https://github.com/pytorch/pytorch/issues/4107
     "CUSOLVER_STATUS_ALLOC_FAILED",
 )
-"""Parts of messages of such errors: of the devices, and of NVIDIA's libraries without memory to work in."""
+"""Parts of the messages of errors about memory that ran out: on a device, or inside one of NVIDIA's libraries."""
 
 
 def ran_out(error: BaseException) -> bool:

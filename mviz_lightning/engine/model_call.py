@@ -78,7 +78,7 @@ class ModelCall:
         return f"pass predict=lambda module, batch: {scores.replace('outputs', named, 1)}"
 
     def remedy(self, output: str) -> str:
-        """Return :meth:`advice` on reading an output as a sentence of its own."""
+        """Return :meth:`advice` on reading an output, as a complete sentence."""
         advice = self.advice(output)
         return f"{advice[0].upper()}{advice[1:]}."
 

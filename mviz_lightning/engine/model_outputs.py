@@ -135,7 +135,7 @@ class ModelOutputs:
 
 
 def by_likelihood(outputs: Sequence[Output]) -> list[Output]:
-    """Return the outputs of one number or one row per example, those that are named as features last."""
+    """Return the outputs of one number or one row per example; outputs named as features come last."""
     rows = [output for output in outputs if len(output.shape) <= 2]
     return sorted(rows, key=lambda output: output.is_feature)
 
@@ -188,7 +188,7 @@ def locate_scores(outputs: Any) -> tuple[str, Any]:
 
 
 def _place(outputs: Sequence[Any]) -> int:
-    """Return the index of the scores in a tuple: 0, or behind a loss that of the only entry that can be scores."""
+    """Return the index of the scores in a tuple: 0 or, after a loss, the index of the only entry that can be scores."""
     if not is_loss(outputs[0]):
         return 0
     possible = [place for place, entry in enumerate(outputs) if _can_be_scores(_located(entry))]

@@ -13,7 +13,7 @@ from mviz_lightning.engine.model_outputs import row_outputs
 from mviz_lightning.errors import ConfigurationError
 
 UNSAFE = re.compile(r"[^\w.-]+")
-"""Characters that are no part of a logged key: a slash would begin a new part."""
+"""Characters that a head's part of a logged key must not contain: a slash would begin a new part."""
 
 
 def distinct_keys(names: Sequence[str], reserved: Container[str] = ()) -> list[str]:

@@ -73,7 +73,7 @@ def modalities_without_effect(
     """Return the modalities on which the outputs do not depend, each with the fact that shows it.
 
     Swapping such a modality among the examples changes no bit of the outputs. Before the training this is not enough: a
-    weight may still be 0, that of a gate at initialisation for example. One more fact is then needed: no operation
+    weight may still be 0, for example the initial weight of a gate. One more fact is then needed: no operation
     leads from the modality to the outputs, or the outputs were guessed and some other modality does change them. A
     modality that is the same in all examples is returned if no operation leads from it to the outputs.
 
@@ -122,7 +122,7 @@ def _is_cut_off(found: Trace | None, probe: Probe, name: str) -> bool:
 
 
 def donors_of(probe: Probe, paths: Sequence[str], rows: Tensor) -> Tensor:
-    """Return for each example another one that differs from it in some leaves, from which it can get these leaves.
+    """Return a donor of some leaves for each example: another example with other values in these leaves.
 
     Args:
         probe: The examples.

@@ -69,7 +69,7 @@ class Branches:
         return shared.tril()
 
     def joined(self, rows: Sequence[Tensor]) -> Tensor:
-        """Return ``(1, T)`` entries of a leaf by token, joined from all rows; the head is that of the first row."""
+        """Return ``(1, T)`` entries of a per-token leaf, joined from all rows; the head is that of the first row."""
         return torch.cat([rows[0][: self.head], *(row[self.head :] for row in rows)]).unsqueeze(0)
 
     def places(self, rows: Tensor, positions: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class PackedRow:
         language: The model.
         alone: The arguments of the model for one of the rows, without masked words.
         head: Number of tokens that they have in common.
-        texts: Path of each leaf by token -> what each row holds of it, ``(T,)`` each, without padding. Masked words are
+        texts: Path of each per-token leaf -> its entries in each row, ``(T,)`` each, without padding. Masked words are
             0 in the attention mask.
     """
 
@@ -117,10 +117,10 @@ class PackedRow:
         return cls(language, alone, int(heads(places)[0]), found)
 
     def followed_by(self, endings: Mapping[str, Sequence[Tensor]]) -> "PackedRow":
-        """Return R * E rows: each row with each ending; the rows with one beginning are consecutive.
+        """Return R * E rows: each row with each ending. Rows with the same beginning are consecutive.
 
         Args:
-            endings: Path of a leaf by token -> what E endings hold of it; the other leaves are dropped.
+            endings: Path of a per-token leaf -> its entries in E endings; the other leaves are dropped.
         """
         given = {path: [one.to(self.texts[path][0].dtype) for one in own] for path, own in endings.items()}
         pairs = {path: product(self.texts[path], own) for path, own in given.items()}

@@ -21,9 +21,9 @@ COMPARED = 8
 NARROW, WIDE = 2e-2, 1e-3
 """Smallest relative change of these logits that shows that items attend to the text: in 16 bits, and in more.
 
-A ratio of root mean squares. Chosen on LLaVA, LLaVA-NeXT and Qwen2-VL of random weights in bfloat16: the logits change
-by up to 0.003 as the models are, and by 0.14 or more where every token attends to every other. In six other families
-these are 0.001, and 0.038 or more.
+The change is a ratio of root mean squares. The limits were chosen on LLaVA, LLaVA-NeXT and Qwen2-VL with random weights
+in bfloat16. With the models' own attention the logits change by up to 0.003; where every token attends to every other,
+they change by 0.14 or more. In six other families of models the two numbers are 0.001, and 0.038 or more.
 """
 
 OTHER_TOKENS = "its forward has no arguments 'attention_mask' and 'position_ids'"
@@ -80,7 +80,8 @@ def _items_move(row: PackedRow) -> bool:
 def _other_text(row: PackedRow, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return a row in which the last token replaces every token behind the item; a single token there is removed.
 
-    As many tokens are computed in the same way, so that logits that do not depend on them stay bit-identical.
+    Two or more tokens are replaced and not removed: the row keeps its length, so that logits which do not depend on
+    these tokens stay bit-identical.
     """
     last, count = len(row.ids[0]) - 1, len(row.ids[0]) - row.head
     places = torch.cat([torch.arange(row.head), torch.full((count if count > 1 else 0,), last)])
@@ -88,7 +89,7 @@ def _other_text(row: PackedRow, leaves: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _logits(row: PackedRow, leaves: dict[str, Tensor], places: Tensor) -> Tensor:
-    """Return ``(P, V)`` logits at some tokens of one row alone, with these leaves by token."""
+    """Return ``(P, V)`` logits at some tokens of one row alone, with these per-token leaves."""
     language, given = row.language, dict(row.alone)
     for name, path in language.by_token.items():
         given[name] = leaves[path].unsqueeze(0).to(row.alone[name].dtype)

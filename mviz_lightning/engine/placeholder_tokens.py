@@ -83,7 +83,7 @@ def _named(module: nn.Module, pattern: re.Pattern[str]) -> Iterator[tuple[int, s
 
 
 def _every_module(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield a model and its submodules, and those that a list or a mapping hides from training."""
+    """Yield a model, its submodules, and modules in plain lists and mappings, which PyTorch does not register."""
     seen, left = set[int](), [module]
     while left:
         child = left.pop(0)
@@ -98,7 +98,7 @@ def _listed(value: Any) -> Iterable[Any]:
 
 
 def _entries(config: Any, pattern: re.Pattern[str]) -> Iterator[tuple[str, Any]]:
-    """Yield the entries of these names of a configuration and of those one level inside it, mappings or objects."""
+    """Yield the entries with these names of a configuration, and of configurations one level inside it."""
     inner = (value for _, value in _named_values(config, INNER) if not callable(value))
     for one in (config, *inner):
         yield from _named_values(one, pattern)
@@ -152,7 +152,7 @@ def _imported(path: str) -> Any:
 
 
 def _special(tokenizer: Any) -> frozenset[int]:
-    """Return the ids of a tokenizer's special tokens, those that were added to it too."""
+    """Return the ids of a tokenizer's special tokens, including added ones."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     special = [number for number, token in added.items() if getattr(token, "special", False)]
     return frozenset(map(int, (*special, *getattr(tokenizer, "all_special_ids", ()))))

@@ -64,7 +64,7 @@ class PositionAxes:
 
 
 def resized(places: Tensor, lattice: tuple[int, ...], other: tuple[int, ...]) -> Tensor:
-    """Return the numbers in another lattice of the same picture, finer or coarser, of positions ``(K,)`` of one.
+    """Convert position numbers ``(K,)`` of one lattice to those of a finer or coarser lattice of the same picture.
 
     If both lattices have equally many positions, the numbers stay the same, whatever the axes.
     """
@@ -106,7 +106,7 @@ class LabelShapes:
 
 
 NO_LABELS = LabelShapes()
-"""Used where the user named no labels."""
+"""The shapes where the user named no labels."""
 
 
 def _without_channel(labels: Shape, outputs: Shape) -> Shape:
@@ -126,14 +126,14 @@ def map_of(outputs: Any, rows: int) -> Tensor:
 
 
 def even_places(count: int, most: int) -> Tensor:
-    """Return up to ``most`` numbers of ``count`` positions, at equal distances."""
+    """Return the numbers of up to ``most`` equally spaced positions among ``count``."""
     number = max(1, min(count, most))
     return ((torch.arange(number) + 0.5) * count / number).long()
 
 
 @dataclass(frozen=True)
 class EvenReader:
-    """Reads outputs at positions at equal distances, for any examples, whose labels are not known.
+    """Reads outputs at equally spaced positions. It needs no labels, so it works for any examples.
 
     Attributes:
         axes: Where positions and classes are.

@@ -151,7 +151,7 @@ def last_operation(evaluator: Evaluator, probe: Probe) -> Last | None:
 
 
 def head_of(outputs: Tensor, task: Task, last: Last | None, *, untold: bool = False) -> Reading | None:
-    """Decide whether outputs are probabilities, and of which operation.
+    """Decide whether outputs are probabilities, and which operation made them.
 
     Outputs of a regression are not, whatever their range: the loss, the metric, ``task=`` or the labels show the task.
 

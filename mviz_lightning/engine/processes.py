@@ -40,7 +40,7 @@ RAISED = (OtherRankError, OtherRankError, NotMeasurableError, ConfigurationError
 
 
 def _severity(error: Exception) -> int:
-    """Return what an error may cost: 0 smaller chunks, 1 a result, 2 the monitor, 3 a training that has not begun."""
+    """Return what an error costs at most: 0 smaller chunks, 1 a result, 2 the monitor, 3 a training not yet begun."""
     if not isinstance(error, ConfigurationError):
         return 0 if ran_out(error) else 1
     return 2 if isinstance(error, NotMeasurableError) else 3
@@ -106,7 +106,7 @@ class Ranks:
             raise OtherRankError(
                 f"rank {unsent[0][0]} cannot send what it found to the other processes: {unsent[0][1]}"
             )
-        return [pickle.loads(one) for one in sent]  # noqa: S301 - of processes of the same run
+        return [pickle.loads(one) for one in sent]  # noqa: S301 - sent by processes of the same run
 
     def synced(self, metric: Metric) -> Metric:
         """Return a metric that gathers from one process of each share when it computes."""

@@ -75,14 +75,14 @@ class Derivative:
     with more it is averaged over points on the straight line from the masked entry to the entry (integrated gradients,
     Sundararajan et al. 2017). Tokens are derived at their embeddings, and the embedding's dimensions are summed.
 
-    With ``against`` it is a second derivative with respect to two scales: of a segment of ``modality``, and of a
+    With ``against`` it is a second derivative with respect to two scales: one of a segment of ``modality``, one of a
     segment of ``against``. Scale 0 is the masked segment, scale 1 the segment itself; the derivative is taken at 1.
 
     Attributes:
         rows: R rows. Masks of the derived modalities are not used.
         outputs: ``(R,)`` long: the output of each row that is derived.
         modality: Name of the modality.
-        steps: Number of points on the line; for a second derivative, the number of rows that each row counts as.
+        steps: Number of points on the line; for a second derivative, the cost of each row, as a number of plain rows.
         against: Name of the other modality; empty for a first derivative.
     """
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mviz_lightning.engine.snapshots import CONTAINERS, LARGEST_STATE, MACHINERY, SNAPSHOT_TYPES
 
 LARGEST_REACH = 50_000
-"""Largest number of objects that are examined beyond the roots, the nearest first; what holds more is data."""
+"""Largest number of objects that are examined beyond the roots, the nearest first; more objects are data."""
 
 LARGEST_ARRAY = 2**26
 """Size in bytes from which an array in an object counts as data: a step reads it and does not change it."""
@@ -37,7 +37,7 @@ OTHERS = (
 """Packages whose objects are not the user's own: the trainer, data loaders and data sets, loggers, observers."""
 
 NO_OBJECTS = (type, ModuleType, FunctionType, BuiltinFunctionType, MethodType, BaseException, Tensor)
-"""Types with attributes whose objects do not count as objects of a class of the user's own."""
+"""Types whose objects have attributes but do not count as objects of the user's own classes."""
 
 UNCHANGING = frozenset({int, float, bool, str, bytes, type(None), torch.Size, torch.dtype, torch.device})
 """Types that cannot change; most attributes have one of them."""

@@ -17,7 +17,7 @@ ROUNDING_ERRORS = 4
 """Number of rounding errors of a probability that may add up when its row is recomputed."""
 
 AS_MUCH = 4
-"""Largest deviation of replayed rows from plain ones, as a multiple of that among plain rows."""
+"""Largest deviation of replayed rows from plain rows, as a multiple of the deviation among plain rows."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def check_replay(
 
     Raises:
         DisagreementError: Plain rows do not agree among themselves.
-        RuntimeError: Replayed rows differ from plain ones by more than plain ones among themselves.
+        RuntimeError: Replayed rows differ from plain rows by more than plain rows differ among themselves.
     """
     expected = plain(rows)
     found = Difference.of(expected, replayed, head, computed_in)

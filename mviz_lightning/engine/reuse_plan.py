@@ -36,7 +36,7 @@ class Plan:
         modality: Call -> position of the one modality that it depends on.
         axes: Call -> batch dimensions of its outputs.
         needed: Leaves whose values the rest of the forward depends on.
-        used: Call -> the tensors in its outputs that the rest depends on; an encoder's attention maps rarely are.
+        used: Call -> the tensors in its outputs that the rest depends on; attention maps, for example, are rarely used.
         left: Work of a forward with replayed calls, as a fraction of that of a plain forward.
         row_bytes: Bytes of the largest tensor that a plain forward makes, divided by the number of rows.
     """
@@ -54,7 +54,7 @@ class Plan:
         return list(dict.fromkeys(name for name, _ in self.modality))
 
     def alone(self, module: str, paths: Iterable[str]) -> "Plan":
-        """Return a plan that replays only the calls of one module, whatever the rest of the forward depends on.
+        """Return a plan that replays only the calls of one module, and keeps all leaves for the rest of the forward.
 
         Args:
             module: Name of the module.

@@ -12,7 +12,7 @@ LISTED_MODULES = 6
 """Largest number of submodules that a message lists."""
 
 MANY_OUTPUTS = 4096
-"""Largest number of outputs per row for which memory for the outputs does not matter: 16 KiB in float32."""
+"""Largest number of outputs per row at which the memory of the outputs does not matter: 16 KiB in float32."""
 
 
 def try_reuse(evaluator: Evaluator, probe: Probe) -> float:

@@ -29,7 +29,7 @@ FEWEST_TRIED = 4
 """Smallest number of examples of a trial."""
 
 TRIAL_EXAMPLES = 16
-"""Number of examples on which the model is tried: enough to see an influence, few enough for any memory."""
+"""Number of examples on which the model is tried: enough to see an influence, few enough to fit into memory."""
 
 KEPT = "the model stores state between forwards"
 """Reason that an error gives if outputs depend on earlier forwards."""
@@ -42,13 +42,13 @@ ALL_PAIRS = (
 """Message about a model whose number of outputs per row is the number of rows."""
 
 TRIED_DRAWS, HELPED = 4, 0.75
-"""Factor on the number of draws in a trial, and ratio of the differences above which averaging does not help.
+"""Factor by which a trial increases the number of draws; largest ratio of the new difference to the old one.
 
-With 4 times the draws, independent noise is half as large.
+Above this ratio, averaging does not help. With 4 times the draws, independent noise is half as large.
 """
 
 MARGIN, MOST_DRAWS = 1.5, 1000
-"""Safety factor on the number of draws that is enough on average, and the largest number that is proposed."""
+"""Safety factor on the proposed number of draws, which is otherwise enough on average only; and its largest value."""
 
 
 def affordable_rows(numbers: int) -> int:
@@ -138,7 +138,7 @@ class _Trial:
     rows: Tensor
 
     def outcome(self, allowed: float = 0.0) -> tuple[Tensor, _Comparison | None]:
-        """Return the outputs, and the first comparison that differs by more than is allowed; rounding always is.
+        """Return the outputs, and the first comparison that differs by more than allowed; rounding never counts.
 
         Raises:
             NotMeasurableError: The number of outputs per row changes with the number of rows.

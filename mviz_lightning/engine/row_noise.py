@@ -17,10 +17,10 @@ from mviz_lightning.engine.generators import default_generator
 aten = torch.ops.aten
 
 FUSED = ("_scaled_dot_product", "_flash_attention", "_efficient_attention", "_cudnn_rnn", "miopen_rnn")
-"""Beginnings of the names of operations that draw noise inside a kernel, where it cannot be drawn for one row."""
+"""Prefixes of the names of operations that draw noise inside a kernel, where it cannot be drawn for one row."""
 
 INACTIVE = {"dropout_p": (0, 0.0), "dropout": (0, 0.0), "p": (0, 0.0), "train": (False,), "training": (False,)}
-"""Name of an argument -> the values with which an operation that can draw does not."""
+"""Name of an argument -> its values that turn the noise of an operation off."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def _normal(draw: Draw, rows: Rows) -> Tensor:
 
 
 def _multinomial(draw: Draw, rows: Rows) -> Tensor:
-    """Sample categories: by the inverse of the distribution function, or as the first of exponential times."""
+    """Sample categories: by the inverse of the distribution function, or as the smallest of exponential times."""
     weights, count = draw.named["self"], int(draw.named["num_samples"])
     if weights.dim() == 1:
         alone: Tensor = draw.run()

@@ -48,12 +48,12 @@ class RowTokens:
         return rows, self.firsts[rows] + tokens, self.places.positions[rows, tokens]
 
     def in_batch(self, entries: Tensor) -> Tensor:
-        """Return ``(R, T)`` of ``(R, L)`` entries of the texts; 1 at placeholders and padding."""
+        """Return ``(R, L)`` entries of the texts as ``(R, T)`` entries of the batch; 1 at placeholders and padding."""
         rows, there, here = self._index
         return entries.new_ones(len(entries), self.width).index_put((rows, there), entries[rows, here])
 
     def in_texts(self, entries: Tensor, length: int) -> Tensor:
-        """Return ``(R, length)`` of ``(R, T)`` entries of the batch; 0 at placeholders and padding."""
+        """Return ``(R, T)`` entries of the batch as ``(R, length)`` entries of the texts; 0 where none belongs."""
         rows, there, here = self._index
         return entries.new_zeros(len(entries), length).index_put((rows, here), entries[rows, there])
 

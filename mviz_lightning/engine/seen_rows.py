@@ -16,7 +16,7 @@ class TextRows(Protocol):
 
     @property
     def texts(self) -> Mapping[str, Sequence[Tensor]]:
-        """Path of each leaf by token -> what each row holds of it, ``(T,)`` each, without padding."""
+        """Path of each per-token leaf -> its entries in each row, ``(T,)`` each, without padding."""
 
     @property
     def ids(self) -> Sequence[Tensor]:
@@ -35,7 +35,7 @@ class SeenRows:
     """Rows of a batch for which the user's own step computed the logits of every token.
 
     Attributes:
-        texts: Path of each leaf by token -> what each row holds of it, as far as the score reads it, ``(T,)`` each.
+        texts: Path of each per-token leaf -> its entries in each row, up to the last that is read, ``(T,)`` each.
         ids: The ids of each row.
         found: ``(B, T, V)`` logits of the batch.
         rows: ``(R,)`` long: the positions of the rows in the batch.

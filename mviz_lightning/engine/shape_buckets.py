@@ -1,4 +1,4 @@
-"""Evaluate rows of one shape together, so that nothing is padded that the user's own batches do not pad."""
+"""Evaluate rows of one shape together, so that rows need no padding beyond that of the user's own batches."""
 
 from collections.abc import Callable
 

@@ -19,7 +19,7 @@ from mviz_lightning.engine.query import Query
 from mviz_lightning.errors import describe_error, warn_user
 
 PADDED_EXAMPLES, WHOLE_EXAMPLES = 12, 4
-"""Largest numbers of compared examples: of padded ones, and of those that are as large as the largest."""
+"""Largest numbers of padded examples and of unpadded examples that are compared."""
 
 SHARDED = "each process holds a part of the weights, so all must run equally many forwards"
 """Why examples of several shapes stay padded where weights are sharded."""

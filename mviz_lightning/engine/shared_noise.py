@@ -1,7 +1,7 @@
 """Call a model that draws random numbers so that every row of a forward gets the same noise (common random numbers).
 
-The outputs of a row are then a function of this row and of the seed alone, whatever other rows, chunks and replayed
-encodings there are. The effect of a modality on them is its effect at fixed noise (Glasserman & Yao 1992).
+The outputs of a row are then a function of this row and of the seed alone. They do not depend on the other rows, on the
+chunks or on replayed encodings. The measured effect of a modality is its effect at fixed noise (Glasserman & Yao 1992).
 """
 
 import zlib
@@ -25,7 +25,10 @@ from mviz_lightning.engine.row_noise import Draw, Rows, shared_by_rows
 from mviz_lightning.engine.shape_buckets import alike
 
 LEARNED_ROWS = (6, 4)
-"""Rows of the two forwards that show where the rows are in each noise: in a dimension of 6 and of 4, or multiples."""
+"""Numbers of rows of two trial forwards.
+
+The rows lie in the dimension of the noise that has size 6 in the first and 4 in the second, or multiples of these.
+"""
 
 DrawKey: TypeAlias = tuple[tuple[str, int], int]
 """A call of a submodule, ``("encoder", 0)``, or ``("", 0)`` outside all of them; and the number of the draw in it."""
@@ -37,7 +40,7 @@ class NoiseLayout:
 
     Attributes:
         axes: Draw -> the dimension of its noise that holds the rows, and the number of entries of each row; None where
-            the noise belongs to no row, that of weights for example.
+            the noise belongs to no row, for example noise of weights.
         calls: Name of a submodule that is called for each row separately -> its calls for one row.
         draws: Call of a submodule that draws for each row separately -> its draws for one row.
         fused: Whether some noise is drawn inside a kernel, which has to be replaced.
@@ -49,11 +52,11 @@ class NoiseLayout:
     fused: bool = False
 
     def numbered(self, name: str, number: int) -> tuple[str, int]:
-        """Return a call's key: calls for other rows count as those for the first."""
+        """Return the key of a call; a call for another row has the key of the call for the first row."""
         return name, number % self.calls.get(name, number + 1)
 
     def key(self, call: tuple[str, int], ordinal: int) -> DrawKey:
-        """Return a draw's key: draws for other rows count as those for the first."""
+        """Return the key of a draw; a draw for another row has the key of the draw for the first row."""
         return call, ordinal % self.draws.get(call, ordinal + 1)
 
     def rows(self, key: DrawKey, shape: tuple[int, ...], count: int) -> Rows | None:
@@ -93,7 +96,7 @@ class SharedNoise:
         return cls(predict, probe, _layout(large, small))
 
     def __call__(self, module: nn.Module, batch: Any) -> Any:
-        """Return the outputs of a batch."""
+        """Return the outputs of a batch, every row with the same noise."""
         generators = Generators.running()
         seed = 0 if generators is None else generators.seed
         schema = self.probe.schema
@@ -215,7 +218,7 @@ class _Drawn:
 def _drawn_by(predict: Predict, module: nn.Module, probe: Probe, rows: int, device: torch.device) -> _Drawn:
     batch = probe.batch(alike(probe, rows).sources, {}, device)
     drawn = _Drawn(_Frames(module, NoiseLayout()))
-    # With -1 rows, no shape that is learned here counts as having rows.
+    # A number of -1 rows fits no shape, so this forward draws its noise unchanged.
     with drawn.frames.followed(), _NoiseMode(drawn.frames, 0, -1, drawn.note):
         predict(module, batch)
     return drawn
@@ -229,7 +232,7 @@ def _layout(large: _Drawn, small: _Drawn) -> NoiseLayout:
 
 
 def _for_one_row(large: Mapping[Any, int], small: Mapping[Any, int]) -> dict[Any, int]:
-    """Return how often each thing happens for one row, for things that happen for each row separately."""
+    """Return the number of events for one row, for events (calls or draws) that happen for each row separately."""
     many, few = LEARNED_ROWS
     ratios = {key: (count, small.get(key, 0)) for key, count in large.items()}
     return {key: a // many for key, (a, b) in ratios.items() if a and a % many == 0 and a * few == b * many}

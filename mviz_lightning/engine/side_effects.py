@@ -138,7 +138,7 @@ def _globals(*roots: Any) -> dict[str, Any]:
 
 
 def _named_by(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield the global variables that a function's code names, those of other modules of the user's own too."""
+    """Yield the global variables that a function's code names, including variables of the user's other modules."""
     names, variables = {*_names_in(function.__code__)}, function.__globals__
     modules = [variables[name] for name in names if isinstance(variables.get(name), ModuleType)]
     for place, held in [

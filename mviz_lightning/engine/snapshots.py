@@ -36,7 +36,7 @@ MACHINERY = frozenset(vars(nn.Module()))
 """Attributes that every module has: mode, hooks, parameters, buffers and submodules."""
 
 REGISTRIES = frozenset(name for name, held in vars(nn.Module()).items() if isinstance(held, dict)) - {"_buffers"}
-"""The attributes among these that hold parameters, submodules and hooks by name."""
+"""The attributes of :data:`MACHINERY` that hold parameters, submodules and hooks by name."""
 
 LARGEST_STATE = 10_000
 """Largest number of entries of a container whose entries are restored too.
@@ -50,7 +50,7 @@ def ignore(*_: Any, **__: Any) -> None:
 
 
 def restore_all(restores: list[Restore]) -> None:
-    """Call all of them, even if one fails, and remove those that worked from the list; then raise the first error."""
+    """Call all functions, even if one fails, and remove those that worked from the list; then raise the first error."""
     failures: list[Exception] = []
     for restore in [*restores]:
         try:
@@ -64,7 +64,7 @@ def restore_all(restores: list[Restore]) -> None:
 
 
 def restore_at_exit(stack: ExitStack, restores: list[Restore]) -> None:
-    """Call all of them when a stack is left; one that fails or is interrupted is tried once more."""
+    """Call all functions when a stack is left; one that fails or is interrupted is tried once more."""
     for _ in range(2):
         stack.callback(restore_all, restores)
 
@@ -137,7 +137,7 @@ def snapshot_contents(values: Iterable[Any]) -> list[Restore]:
 
 
 def can_snapshot(value: Any) -> bool:
-    """Return whether a value can change in place; not proxies, which raise once their object is gone."""
+    """Return whether a value can change in place; False for proxies, which raise an error once their object is gone."""
     return type(value) not in ProxyTypes and isinstance(value, SNAPSHOT_TYPES)
 
 

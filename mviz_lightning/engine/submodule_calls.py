@@ -11,7 +11,7 @@ from mviz_lightning.engine.forward_arguments import candidate_calls
 from mviz_lightning.engine.model_call import ModelCall
 
 Try = Callable[[ModelCall], ModelCall | None]
-"""Tries a call: returns it with what it returned, or None if that contains no scores."""
+"""Tries a call. Returns the call with the model's outputs, or None if these contain no scores."""
 
 
 def has_forward(module: nn.Module) -> bool:

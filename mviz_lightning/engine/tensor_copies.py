@@ -15,7 +15,10 @@ INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Bytes of an element -> integer type of that size; as integers, NaN and the sign of zero compare like other bits."""
 
 LARGEST_WEIGHTS = 2**26
-"""Largest size of all weights together, in bytes, at which they are copied like buffers: little beside a training."""
+"""Largest size of all weights together, in bytes, at which they are copied like buffers: 64 MiB.
+
+A training needs far more memory than such a copy.
+"""
 
 _KEPT: ContextVar["TensorCopies | None"] = ContextVar("_KEPT", default=None)
 """The copies that several evaluations share."""

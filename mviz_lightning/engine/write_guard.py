@@ -155,6 +155,6 @@ def _written_tensors(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 @cache
 def _written_arguments(func: Any) -> list[tuple[int, str]]:
     """Return positions and names of the arguments that an operation's schema marks as written."""
-    arguments = func._schema.arguments if hasattr(func, "_schema") else ()  # those of higher order have none
+    arguments = func._schema.arguments if hasattr(func, "_schema") else ()  # higher-order operations have no schema
     marked = [one.alias_info is not None and one.alias_info.is_write for one in arguments]
     return [(position, arguments[position].name) for position, written in enumerate(marked) if written]

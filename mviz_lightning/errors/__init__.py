@@ -8,10 +8,10 @@ from traceback import walk_tb
 from typing import Any, TypeAlias
 
 LOG = logging.getLogger("mviz_lightning")
-"""Logger of the package; callbacks write lines that are no warnings into Lightning's."""
+"""Logger of the package. Callbacks write lines that are not warnings to Lightning's logger."""
 
 Guard: TypeAlias = Callable[..., Any]
-"""Calls a function that may fail; returns its result, or the second argument where it failed."""
+"""Calls a function that may fail. Returns its result; if it failed, returns the second argument."""
 
 
 class ConfigurationError(ValueError):
@@ -24,8 +24,8 @@ class ConfigurationError(ValueError):
 class NotMeasurableError(ConfigurationError):
     """The model, its step or its data cannot be measured, and no line to paste would change that.
 
-    It costs the monitor, and the training goes on; with ``on_error="raise"`` it ends the training. The message names
-    what would be needed.
+    It ends the monitor, and the training continues; with ``on_error="raise"`` it ends the training too. The message
+    names what would be needed.
     """
 
 
@@ -42,13 +42,13 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def raised_here(error: BaseException) -> bool:
-    """Tell whether the last Python line of an error is one of this package, not of the user's code or a library."""
+    """Return whether this package raised an error: its last Python line is not in the user's code or a library."""
     files = [frame.f_code.co_filename for frame, _ in walk_tb(error.__traceback__)]
     return bool(files) and Path(files[-1]).is_relative_to(PACKAGE)
 
 
 def warn_user(message: str, category: type[Warning] = MonitorWarning) -> None:
-    """Warn; where warnings are errors, or cannot be shown, the log takes the message: a warning costs no result."""
+    """Warn. If warnings are errors or cannot be shown, log the message instead, so that the caller never fails."""
     try:
         warnings.warn(message, category, stacklevel=3)
     except Exception:
@@ -56,15 +56,15 @@ def warn_user(message: str, category: type[Warning] = MonitorWarning) -> None:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the type and the message of an error, the only way in which the package turns an error into text."""
+    """Return the type and the message of an error; the package uses no other text of an error."""
     return f"{type(error).__name__}: {message_of(error)}"
 
 
 def message_of(error: BaseException) -> str:
     """Return the message of an error as plain text that every encoding and every process accepts.
 
-    A user's error may fail to print. It would fail again wherever it is reported: before a collective call that the
-    other processes wait in, or in the handler that saves the training.
+    A user's error may fail to print. It would fail again wherever it is reported: before a collective in which the
+    other processes wait, or in the handler that saves the training.
     """
     try:
         # A plain str: what __str__ returns may be a subclass with methods of its own.

@@ -11,7 +11,7 @@ LONGEST = 120
 
 
 def in_short(value: Any) -> str:
-    """Return a value as messages show it: an array by its shape, and no more than the beginning of a long one."""
+    """Return a value as messages show it: the shape of an array, the beginning of a long text."""
     if getattr(value, "shape", ()):
         return f"<{type(value).__name__} {tuple(value.shape)}>"
     text = " ".join(repr(value).split())
@@ -26,7 +26,7 @@ def require_flag(name: str, value: Any, place: str = "{}") -> bool:
 
 
 def is_whole(value: Any) -> bool:
-    """Tell whether a value is a whole number; True and False are none."""
+    """Return whether a value is a whole number; False for booleans."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
@@ -40,7 +40,7 @@ def at_least(least: int, name: str, value: int, place: str = "{}") -> int:
         place: Where the argument stands in the error, for example ``DIME({})``.
 
     Raises:
-        ConfigurationError: The value is no whole number, or too small.
+        ConfigurationError: The value is not a whole number, or too small.
     """
     if not is_whole(value) or value < least:
         given = place.replace("{}", f"{name}={in_short(value)}")
@@ -53,7 +53,7 @@ def require_seed(seed: int) -> int:
     """Return a seed that every generator of random numbers takes.
 
     Raises:
-        ConfigurationError: The value is no whole number, a text for example, or has more than 62 bits.
+        ConfigurationError: The value is not a whole number (a text, for example), or has more than 62 bits.
     """
     if not is_whole(seed) or abs(seed) >= 2**62:
         limits = " between -2**62 and 2**62" if is_whole(seed) else ""
@@ -65,7 +65,7 @@ def not_negative(name: str, value: float, example: float) -> float:
     """Return a number that is 0 or more.
 
     Raises:
-        ConfigurationError: The value is no number, a text for example, or less than 0.
+        ConfigurationError: The value is not a number (a text, for example), or is less than 0.
     """
     if not isinstance(value, Real) or not value >= 0:
         raise ConfigurationError(f"{name}={in_short(value)}: give a number, 0 or more, for example {name}={example}.")
@@ -76,7 +76,7 @@ def listed(name: str, given: Any) -> tuple[Any, ...]:
     """Return the entries of an argument that is a list.
 
     Raises:
-        ConfigurationError: The value is no list.
+        ConfigurationError: The value is not a list.
     """
     if isinstance(given, str):
         raise ConfigurationError(f"{name}={given!r}: give a list, {name}=[{given!r}].")
@@ -86,7 +86,7 @@ def listed(name: str, given: Any) -> tuple[Any, ...]:
 
 
 def is_iterable(value: Any) -> bool:
-    """Tell whether a value has entries; a tensor of one number has none, although it can be asked for them."""
+    """Return whether a value has entries; False for a tensor with no axes, although its class has ``__iter__``."""
     try:
         iter(value)
     except TypeError:
@@ -95,7 +95,7 @@ def is_iterable(value: Any) -> bool:
 
 
 def enumerated(names: Sequence[str]) -> str:
-    """Return names as a sentence lists them: ``a, b and c``."""
+    """Return names as a list in a sentence: ``a, b and c``."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
 
@@ -103,7 +103,8 @@ def enumerated(names: Sequence[str]) -> str:
 def plain_argument(value: Any) -> Any:
     """Return an argument from a Hydra configuration as lists and dicts; any other value as it is.
 
-    Configurations are read and printed as lists and dicts are, but are none: they are of no use in a checkpoint.
+    Hydra's containers look and print like lists and dicts, but have types of their own that are of no use in a
+    checkpoint.
     """
     if type(value).__module__.partition(".")[0] != "omegaconf":
         return value
@@ -113,7 +114,7 @@ def plain_argument(value: Any) -> Any:
 
 
 MAX_NAME = 100
-"""Largest number of letters of a name: keys hold up to two, and MLflow refuses keys of more than 250 letters."""
+"""Largest number of characters of a name. A key holds up to two names, and MLflow refuses keys of more than 250."""
 
 
 def require_name(argument: str, name: str) -> str:

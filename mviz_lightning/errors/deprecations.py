@@ -124,10 +124,10 @@ def _with_new_names(
 
 
 def _differs(value: Any, default: Any) -> bool:
-    """Tell whether an argument has a value of its own: LightningCLI and ``dataclasses.replace`` pass defaults too."""
+    """Return whether an argument differs from its default, which LightningCLI and ``dataclasses.replace`` pass too."""
     return value is not default and (default is None or bool(value != default))
 
 
 def _deprecate(old: str, new: str, above: int = 3) -> None:
-    """Warn in the name of the code that uses an old name, ``above`` frames up."""
+    """Warn, with the place of the code that uses an old name: the ``stacklevel`` is ``above``."""
     warnings.warn(f"{old} is deprecated; use {new}.", DeprecationWarning, stacklevel=above)

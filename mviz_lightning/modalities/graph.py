@@ -137,7 +137,7 @@ class Graph(ModalityType):
         return torch.cat([count, sums, sums / count.clamp(min=1)], 1)
 
     def names(self, example: int, *, inputs: bool = True) -> list[str]:
-        """Return the number of every node in its graph, from 1, and its type; for a cluster, of its central node."""
+        """Return the number of every node in its graph, from 1, and its type; for a cluster, those of its centre."""
         centres = self._centres[example]
         single = len(centres) == len(self._nodes(example))
         if not inputs:

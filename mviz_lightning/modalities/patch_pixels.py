@@ -11,11 +11,13 @@ FRAMES = (1, 2)
 """Numbers of frames in one patch; video models have 2, and repeat a single picture."""
 
 SMOOTH = 0.6
-"""Largest mean difference of adjacent pixels of pictures, relative to random pairs; pictures have 0.1 to 0.5, features
-1."""
+"""Largest mean difference of adjacent pixels at which numbers count as pixels, relative to random pairs of pixels.
+
+Pictures have 0.1 to 0.5, features have 1.
+"""
 
 CLEARLY_SMOOTHER = 0.9
-"""Largest ratio of differences at patch borders, blocks to plain rows, at which patches count as ordered in blocks."""
+"""Largest ratio of the differences at patch borders, read in blocks to read in rows, at which the order is blocks."""
 
 MOST_PATCHES = 4096
 """Largest number of patches that are compared; more do not change the result."""
@@ -81,7 +83,7 @@ def patch_format(pictures: Sequence[tuple[Tensor, Sequence[int]]]) -> PatchForma
 
 
 def _formats(numbers: int) -> Iterator[PatchFormat]:
-    """Yield the formats of square patches with three channels or one that have this number of numbers."""
+    """Yield the formats of square patches, with three channels or one, whose patches have this many numbers."""
     for channels in (3, 1):
         for frames in FRAMES:
             side = math.isqrt(numbers // (channels * frames))

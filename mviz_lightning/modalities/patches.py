@@ -36,7 +36,7 @@ class PatchGrid:
         shape: Frames, rows and columns of patches.
         cells: Frames, rows and columns of cells; every cell is a segment.
         segment: Segment of the first cell.
-        merge: Patches along a side of the units of which cells consist.
+        merge: Number of patches along a side of a unit; cells consist of whole units.
     """
 
     first: int

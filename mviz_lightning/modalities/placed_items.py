@@ -16,8 +16,10 @@ PICTURES = 5
 """Number of axes of the pictures of examples, ``(N, K, C, H, W)``; a separate tile axis is one more."""
 
 AUDIO, SOUNDS = "audio", (3, 4)
-"""The kind of one sound per example, and numbers of axes of several: ``(N, K, T)`` waveforms, ``(N, K, F, T)``
-spectrograms."""
+"""The kind of a modality with one sound per example; numbers of axes of a leaf with several sounds per example.
+
+Such a leaf has ``(N, K, T)`` waveforms or ``(N, K, F, T)`` spectrograms.
+"""
 
 TILED = (
     "{path!r} has pictures in tiles that are not the parts of a further tile with the whole picture, so a part that is "

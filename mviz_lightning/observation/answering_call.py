@@ -134,9 +134,9 @@ def answering_call(seen: ObservedStep, module: nn.Module) -> AnsweringCall | Non
 
 
 def _logits(record: StepRecord) -> Node | None:
-    """Return where the logits of each token come from: those of a loss, else the last ones that the step got.
+    """Return the node of the logits of each token: the logits of a loss, else the last logits that the step got.
 
-    Those of a module that trains come first: a frozen module is a teacher, or a reference.
+    Logits of a module that trains are preferred: a frozen module is a teacher or a reference.
     """
     losses = (event for event in record.events if event.kind == "loss")
     given = (link.node for event in losses for link in event.scores)

@@ -238,9 +238,9 @@ def passed(takes: Takes) -> set[str]:
 
 
 def until_selection(links: Sequence[Link], *, decisions: bool = True) -> int:
-    """Return how many links back the whole tensor is, as long as it has a row for each example.
+    """Return the index of the last link back whose tensor is whole: nothing was selected from it on the way.
 
-    Rows that a mask picks do not count as a selection: the whole tensor has all rows.
+    Links with a row for each example are preferred. Picking rows by a mask is not a selection.
     """
     reached = [0]
     for before, link in enumerate(links[:-1]):
@@ -255,7 +255,7 @@ def until_selection(links: Sequence[Link], *, decisions: bool = True) -> int:
 
 
 def first_by_example(links: Sequence[Link]) -> int:
-    """Return how many links back the target has one entry for each example."""
+    """Return the index of the first link back at which the target has one entry for each example."""
     return next((place for place, link in enumerate(links) if link.rows is not None), until_selection(links))
 
 

@@ -25,7 +25,7 @@ LABELS = "labels"
 
 
 def takes_text_and_items(call: Call, record: StepRecord) -> bool:
-    """Return whether a call is given ids by token, and the values of all items.
+    """Return whether a call gets one id for each token, and the values of all items.
 
     Args:
         call: The call of a module.

@@ -84,7 +84,7 @@ def _name(head: ObservedHead) -> str:
 
 
 def _told(root: Node) -> Iterator[str]:
-    """Yield names of the scores, or of tensors that they are made from alone; the outermost call's comes first."""
+    """Yield names of the scores, then of tensors from which alone they were made; the outermost call's comes first."""
     for node in (root, *single_line(root)):
         for call, keys in reversed(node.results):
             yield name_of_keys(keys) if keys else _last_word(call.name or "")

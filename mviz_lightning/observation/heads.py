@@ -239,7 +239,7 @@ def _same_scores(left: Node, right: Node) -> bool:
 
 
 def single_line(node: Node) -> Iterable[Node]:
-    """Yield the tensors from which alone one is made: by operations with one operand, or with two made from one."""
+    """Yield the earlier tensors from each of which alone a tensor was made, the latest first."""
     waiting = [node]
     while waiting and all(isinstance(one, Computed) for one in waiting):
         latest = max(waiting, key=lambda one: len(list(ancestors(one))))

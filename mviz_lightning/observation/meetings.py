@@ -20,7 +20,7 @@ PRODUCTS = {"mul", "__mul__", "__rmul__", "where", "einsum", "matmul", "add"}
 
 
 PRODUCT = 2
-"""Strength of a meeting in a product: the weakest."""
+"""The :func:`meeting_strength` of a product: the least sure."""
 
 
 def meeting_of(
@@ -41,7 +41,7 @@ def meeting_of(
 
 
 def meeting_strength(name: str) -> int | None:
-    """Return how surely the operation of a meeting shows labels: 0 looks labels up, 1 compares, 2 weighs."""
+    """Return the rank of a meeting's operation, the surest first: 0 looks up, 1 compares, 2 weighs; None for others."""
     for rank, names in enumerate((LOOKUPS, DIFFERENCES, PRODUCTS)):
         if name in names:
             return rank

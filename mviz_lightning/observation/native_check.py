@@ -62,7 +62,7 @@ def first_agreeing(
 def checked(way: Way, own: Tensor, probe: Probe, evaluator: Evaluator, axes: PositionAxes | None = None) -> CheckedWay:
     """Compare a way with the user's own scores; it must run on fewer rows and on recombined ones too."""
     count = min(OBSERVED_ROWS, probe.size) if axes is not None else min(len(own), probe.size)
-    # These may be scores of all pairs.
+    # Scores with as many columns as examples may be those of all pairs.
     square = axes is None and own.dim() == 2 and own.shape[1] != 1 and own.shape[1] >= count
     try:
         other_draws = replace(evaluator, seed=evaluator.seed + 1)
@@ -89,7 +89,7 @@ def _beyond_noise(own: Tensor, count: int, probe: Probe, evaluator: Evaluator, a
 
 
 def _raw(evaluator: Evaluator, probe: Probe, query: Query, axes: PositionAxes | None) -> Tensor:
-    """Return what the call returns in any shape, also for a single row; of many positions, a few from one forward."""
+    """Return the call's outputs in any shape, also for a single row; with many positions, a few from one forward."""
     found = evaluator.evaluated(
         probe, lambda: evaluator.predict(evaluator.module, probe.batch(query.sources, {}, evaluator.device))
     )

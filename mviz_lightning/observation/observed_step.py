@@ -43,8 +43,8 @@ class ObservedStep:
     def callable(self) -> frozenset[str] | None:
         """Names of the submodules that may replace the model: those that return everything that the step computes last.
 
-        If nothing that the step computes depends on all modalities, the submodules that it calls; None if it calls
-        none, or did not reach its end.
+        If nothing that the step computes depends on all modalities, they are the submodules that it calls. None if it
+        calls none, or did not reach its end.
         """
         if self.watched is None or not self.watched.ended or not self.watched.called:
             return None
@@ -102,7 +102,7 @@ class StepObserver:
         """
         self.release()
         if any(map(is_lazy, module.parameters())):
-            return  # their first forward creates them
+            return  # the first forward creates lazy parameters
         original, recorder = getattr(module, step), StepRecorder(module, batch, schema)
 
         @wraps(original)  # the trainer reads the signature
@@ -140,7 +140,7 @@ class StepObserver:
         self.record = None if seen is None else seen.watched
 
     def pop_record(self) -> StepRecord | None:
-        """Return, once, what the call showed; None if no call was watched."""
+        """Return what the call showed, and forget it; None if no call was watched."""
         record, self.record = self.record, None
         return record
 

@@ -24,7 +24,7 @@ MOVES = {"roll", "flip", "flipud"}
 """Operations that give each example the row of another one, for the negatives of a triplet for example."""
 
 OFFERED = "\n    "
-"""Begins a line to paste."""
+"""Text before a line to paste."""
 
 WRITE = ". Pass predict=, a function (module, batch) -> (batch, outputs) tensor, that returns them."
 
@@ -58,7 +58,7 @@ def offered_rows(record: StepRecord) -> str:
 
 
 def _before_summary(node: Node, record: StepRecord) -> Node:
-    """Return the rows that were turned into probabilities, predictions, one number each, or another order."""
+    """Return the rows before the step made probabilities, predictions or single numbers of them, or reordered them."""
     while isinstance(node, Computed) and not node.results and node.name in SUMMARIES | MOVES:
         before = [one for one in node.inputs if record.is_fused(one)]
         if len(before) != 1:
@@ -81,7 +81,7 @@ def _rows(node: Node) -> bool:
 
 
 def _is_free(node: Node, record: StepRecord, picks: set[Node]) -> bool:
-    """Return whether a tensor depends on all modalities and on no other leaf, apart from masks of picked rows."""
+    """Return whether a tensor depends on all modalities and on no other leaf but masks of picked rows."""
     reached = 0
     for leaf in _leaves(node, picks):
         reached |= leaf.tags

@@ -11,7 +11,7 @@ class Operator:
 
     Attributes:
         symbol: How it is written.
-        binds: How tightly it binds: of two operators the one with the larger number is evaluated first.
+        binds: Its precedence: of two operators, the one with the larger number is evaluated first.
         reversed: Whether the operation's second argument stands on the left.
     """
 
@@ -25,7 +25,7 @@ class Operator:
 
 
 ATOM = 9
-"""Binding of names, calls and indices, which never need parentheses."""
+"""Precedence of names, calls and indices, which never need parentheses."""
 
 COMPARISON, BITWISE, SUM, PRODUCT, SIGN, POWER = 1, 2, 3, 4, 5, 6
 
@@ -61,7 +61,7 @@ UNARY = {"neg": Operator("-", SIGN), "invert": Operator("~", SIGN)}
 
 
 def enclosed(spelled: tuple[str, int], least: int) -> str:
-    """Return code in parentheses if it binds less tightly than its surroundings need."""
+    """Return code, in parentheses if its precedence is below ``least``."""
     code, binds = spelled
     return code if binds >= least else f"({code})"
 

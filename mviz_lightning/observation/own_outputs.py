@@ -23,7 +23,7 @@ DIFFERING = 0.01
 """Largest share of rows with other predictions that still counts as agreement."""
 
 UNHOOKED = (torch.jit.ScriptModule, nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.MultiheadAttention)
-"""Modules that take no hook, or leave their fast path for one, which changes the last bits of the user's outputs."""
+"""Modules that take no hook, or that leave their fast path if hooked: this changes the user's outputs in last bits."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class OwnOutputs:
             handle.remove()
 
     def take(self) -> tuple[Probe | None, Tensor | None]:
-        """Return, once, the examples and the user's own ``(R, C)`` outputs of them; None where they are not known."""
+        """Return the examples and the user's own ``(R, C)`` outputs, and forget both; None where they are not known."""
         found, self._probe, self._rows = (self._probe, self._rows), None, None
         return found
 

@@ -32,7 +32,7 @@ def own_score(head: ObservedHead, metric: Metric) -> Metric | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metrics that lack positive examples among a few rows
             value = trial.compute()
-    except Exception:  # it needs other predictions than those that are recombined
+    except Exception:  # it needs predictions other than the recombined ones
         return None
     return copy if value.numel() == 1 and bool(value.isfinite()) else None
 

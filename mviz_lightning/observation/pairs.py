@@ -41,7 +41,7 @@ REVERSALS = {"neg", "rsub", "negative"}
 """Operations that reverse the order of scores."""
 
 REDUCTIONS = {"sum", "mean", "norm", "amax", "max", "square", "pow", "linalg_vector_norm", "vector_norm"}
-"""Operations between a product and its scores: of the entries of two embeddings, or of their tokens."""
+"""Reductions between a product and its scores: over the entries of two embeddings, or over their tokens."""
 
 COMPARISONS = {
     functional.cosine_similarity,
@@ -114,7 +114,7 @@ def is_used(product: PairProduct, record: StepRecord) -> bool:
     """Return whether the step uses the scores of all pairs of two towers; a model may return unused ones."""
     given = (link.node for event in record.events if event.kind == "metric" for link in event.scores)
     found = (product_of(node, record) for node in (*record.used, *given))
-    supposed = product.node.name == COSINES  # of embeddings that the step itself compares
+    supposed = product.node.name == COSINES  # similarities of embeddings that the step itself compares
     return supposed or any(one is not None and one.is_of(product) for one in found)
 
 

@@ -1,4 +1,4 @@
-"""Scores with many positions per example: the tensors on the way to a loss that hold them, and a few values."""
+"""Scores with many positions per example: the tensors between them and a loss, and their values at a few positions."""
 
 import math
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def _images(record: StepRecord) -> list[tuple[int, ...]]:
 
 
 def _axes_of_target(shape: tuple[int, ...], scores: PositionAxes, count: int) -> PositionAxes:
-    """Return where the positions are in a target; it has classes only if it has one value for each of them."""
+    """Return where positions and classes are in a target; it has classes only if it has one value for each class."""
     whole = math.prod(shape[1:])
     several = scores.classes is not None and len(shape) > scores.classes and whole != count
     return PositionAxes(scores.classes if several else None)
@@ -97,5 +97,5 @@ def few_positions(tensor: Tensor, axes: PositionAxes) -> Tensor:
 
 
 def _unstacked(links: Sequence[Link]) -> tuple[Link, ...]:
-    """Return links without rows that are stacked views: they are positions."""
+    """Remove rows and readings from links without axes: their rows are positions and not stacked views."""
     return tuple(link if link.axes is not None else replace(link, rows=None, readings=()) for link in links)

@@ -73,7 +73,7 @@ def observed_positions(head: ObservedHead, target: ObservedTarget | None) -> Pos
 
 
 def _formed(target: Tensor, axes: PositionAxes, task: Task, outputs: int, shapes: list[tuple[int, ...]]) -> Tensor:
-    """Return ``(n, L)`` or ``(n, L, C)`` labels of some targets, in the form that is kept; note the targets' shape."""
+    """Return targets as ``(n, L)`` or ``(n, L, C)`` labels in the stored form; append their shape to ``shapes``."""
     shapes.append(tuple(target.shape))
     found = axes.whole(target)
     several = found.shape[-1] > 1

@@ -79,7 +79,7 @@ class Held(Node):
 
 @dataclass(eq=False)
 class Foreign(Node):
-    """A tensor that was made before the step or outside PyTorch: a constant of the step, or NumPy's."""
+    """A tensor that was made before the step or outside PyTorch: a constant of the step, or from a NumPy array."""
 
 
 @dataclass(eq=False)

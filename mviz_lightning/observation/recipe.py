@@ -113,7 +113,7 @@ class RecipeWriter:
         return self.record.schema.size(self.record.schema.leaves(batch))
 
     def _node(self, node: Node) -> RecipeStep:
-        """Return the step of a tensor: of the outermost call that can be repeated, else of its operation."""
+        """Return the step that computes a tensor: the outermost call that can be repeated, else its operation."""
         for call, keys in reversed(node.results if self.learned else []):
             try:
                 return self._result(call, keys)

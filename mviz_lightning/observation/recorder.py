@@ -77,7 +77,7 @@ class StepRecorder(TorchFunctionMode):
         self._know(module, batch)
 
     def _know(self, module: nn.Module, batch: Any) -> None:
-        """Note where the tensors come from that exist before the step."""
+        """Note the origin of the tensors that exist before the step."""
         for owner, child in module.named_modules():
             held = {**vars(child), **child._parameters, **child._buffers}
             for attribute, value in held.items():

@@ -75,7 +75,7 @@ class ObservedModel:
 
     @property
     def modalities(self) -> Sequence[str]:
-        """Names of the two modalities whose pairs are scored; none for other scores, which all may change."""
+        """Names of the two modalities whose pairs are scored; empty for other scores, which any modality may change."""
         return () if self.head.pair is None else self.head.pair.modalities
 
     def of_its_modalities(self, probe: Probe) -> Probe:
@@ -93,7 +93,7 @@ class ObservedModel:
         return replace(probe, schema=schema, labels=self._widened(self.target.of(module, padded)))
 
     def tells_labels(self, target: str | None) -> bool:
-        """Return whether labels come from the step: unless the user named their leaf; those of positions always do."""
+        """Return whether labels come from the step: always for labels of positions, else if the user named no leaf."""
         return target is None or self.head.axes is not None
 
     @property
@@ -102,7 +102,7 @@ class ObservedModel:
         return observed_positions(self.head, self.target)
 
     def _widened(self, labels: Tensor) -> Tensor:
-        """Return labels, one for each output where several outputs predict the same value: its quantiles."""
+        """Return labels; a single value is repeated for all outputs of a regression, its quantiles for example."""
         outputs = self.head.root.shape[1:]
         if self.task != "regression" or not outputs or labels[0].numel() != 1:
             return labels

@@ -16,7 +16,7 @@ LeafCode: TypeAlias = Callable[[tree.Keys], str]
 """The keys of a leaf -> code: ``batch["image"]``."""
 
 Spelled: TypeAlias = tuple[str, int]
-"""Code, and how tightly its outermost operator binds."""
+"""Code, and the precedence of its outermost operator."""
 
 DEEPEST = 3
 """Largest number of operations around a tensor that is written in full; deeper ones are cut short."""

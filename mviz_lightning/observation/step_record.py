@@ -23,7 +23,7 @@ class StepRecord:
         shapes: Keys of the batch's tensors -> their shapes.
         events: Where the step used scores, in order.
         called: Names of the submodules that the step called.
-        fused: Where rows come from that depend on all modalities, on weights and on no other leaf, in order: perhaps
+        fused: Nodes of rows that depend on all modalities, on weights and on no other leaf, in order. They may be
             scores.
         by_token: What modules returned for each token from all modalities, in order: hidden states and logits.
         used: Products of two towers whose scores the step used further.
@@ -106,7 +106,7 @@ class StepRecord:
 
     @property
     def last(self) -> list[Node]:
-        """The rows from all modalities that no other such rows are made from, the latest first."""
+        """The nodes in ``fused`` from which no other node in ``fused`` was made, the latest first."""
         found: list[Node] = []
         before: set[int] = set()
         for node in reversed(self.fused):

@@ -51,7 +51,7 @@ def _task_of_labels(labels: Tensor | None, outputs: int) -> Task | None:
     if outputs == 1:
         return "binary"
     if labels is not None and len(labels) == 1:
-        return None  # decided once all labels are read; those of one example may be one-hot by chance
+        return None  # decided once all labels are read; the labels of one example may be one-hot by chance
     return "multiclass" if labels is not None and one_each(labels) else "multilabel"
 
 

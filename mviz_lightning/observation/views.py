@@ -41,7 +41,7 @@ class Views:
         return found.transpose(0, 1) if self.blocks else found
 
     def by_example(self, rows: Tensor) -> Tensor:
-        """Return ``(B, ...)``: the mean of an example's rows; of whole numbers, which are labels, the first one."""
+        """Return ``(B, ...)``: the mean of an example's rows; for whole numbers, which are labels, the first row."""
         found = self.split(rows)
         return found.mean(1) if found.is_floating_point() else found[:, 0]
 

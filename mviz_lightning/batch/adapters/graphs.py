@@ -27,7 +27,7 @@ def split_graphs(batch: Any) -> list[Any]:
 
 def join_graphs(batch: Any, examples: list[Any]) -> Any:
     """Return a batch of graphs of the same class."""
-    # torch_geometric creates the class of a batch from the class of its graphs, and again if called on such a class.
+    # torch_geometric derives the class of a batch from the class that is called: it has to be that of the graphs.
     makers = [base for base in reversed(type(batch).__mro__) if hasattr(base, "from_data_list")]
     made = (maker.from_data_list(examples) for maker in makers)
     return next((one for one in made if type(one) is type(batch)), None) or makers[-1].from_data_list(examples)

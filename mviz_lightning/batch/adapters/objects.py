@@ -26,7 +26,7 @@ TOOLS = {
 """Packages whose classes, and classes that inherit from them, are tools or values and not batches."""
 
 NEUTRAL = {object, ABC, Generic, Protocol, SimpleNamespace, *Namespace.__mro__}
-"""Base classes of these packages that a batch may have."""
+"""Base classes from the packages of :data:`TOOLS` that the class of a batch may have."""
 
 
 def is_plain(cls: type) -> bool:

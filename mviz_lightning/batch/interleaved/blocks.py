@@ -82,7 +82,7 @@ class BlockFinder:
         return [_Run(*run) for run in zip(kinds.tolist(), (stops - counts).tolist(), stops.tolist(), strict=True)]
 
     def _of_stretch(self, stretch: list["_Run"]) -> list[Block]:
-        """Return the blocks of a run: one for each modality whose placeholders follow those of another.
+        """Return the blocks of a run. Where placeholders of another modality follow, a new block begins.
 
         Wrappers between two modalities are split equally: half end the first block, half begin the second.
         """
