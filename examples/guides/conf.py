@@ -44,7 +44,7 @@ def write_pages(app: Sphinx) -> None:
 def add_contents(app: Sphinx, page: str, source: list[str]) -> None:
     """Put all pages into the menu: the list that the front page is for readers of the repository."""
     if page == root_doc:
-        guides = re.findall(r"\]\((guides/\w+)\.md\)", source[0])
+        guides = dict.fromkeys(re.findall(r"\]\((guides/\w+)\.md\)", source[0]))
         for caption, pages in (("Guides", guides), ("API", [f"api/{name}" for name in PUBLIC])):
             lines = "\n".join(pages)
             source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{lines}\n```\n"

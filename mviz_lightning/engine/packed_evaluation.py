@@ -23,7 +23,7 @@ T = TypeVar("T")
 WORTHWHILE = 2
 """Smallest number of tokens of the plain rows for each token of the packed rows; below, packing does not pay."""
 
-SAID = "each item and the tokens up to it, whose texts follow in one packed row"
+SAID = "each item with the tokens before it; the texts that follow it are packed into one row"
 
 LINE = (
     "rows that share an item are packed: {computed} of {asked} tokens were computed so far, besides a few rows that "

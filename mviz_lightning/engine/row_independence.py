@@ -36,8 +36,8 @@ KEPT = "the model stores state between forwards"
 
 ALL_PAIRS = (
     "outputs are {} for {} examples and {} for {}: the model compares every example of the batch with every other. "
-    "Allowed is one row of scores per example. Pass predict=, a function (module, batch) -> scores, that returns those "
-    "of the aligned pairs, scores.diagonal()[:, None]."
+    "Allowed is one row of scores per example. Pass predict=, a function (module, batch) -> scores, that returns the "
+    "scores of the aligned pairs, scores.diagonal()[:, None]."
 )
 """Message about a model whose number of outputs per row is the number of rows."""
 

@@ -121,7 +121,7 @@ def test_scores_of_all_pairs_are_refused(count: int) -> None:
     with pytest.raises(
         ConfigurationError,
         match=r"outputs are \(\d+, \d+\) for \d+ examples and .*compares every example of the batch with every other.*"
-        r"Pass predict=, a function .* that returns those of the aligned pairs, scores.diagonal\(\)\[:, None\]",
+        r"Pass predict=, a function .* that returns the scores of the aligned pairs, scores.diagonal\(\)\[:, None\]",
     ):
         checked(module, pair_batch(count), call_forward)
 
