@@ -1,16 +1,17 @@
 """Watch how a picture-and-text classifier uses its modalities while it trains.
 
-A small CNN sees an emoji at 32 x 32 pixels, a bag of word embeddings reads its short name ("red apple"), and an MLP on
-both says to which of eight Unicode groups it belongs. Each modality alone gets some of the groups right, both together
-get more. A `MultimodalMonitor`, handed to the Trainer, watches this happen, explains four emojis as it goes on (DIME),
-and looks at the model by the four stages of MultiViz: which parts matter, which act together, what the fused features
-stand for, how they make the prediction; and at what failed where it is wrong. The `UnimodalCollapse` beside it tells
-when the model does not use the picture or the name.
+The input is an emoji of 32 x 32 pixels and its short name ("red apple"). A small CNN encodes the picture, the mean of
+word embeddings encodes the name, and an MLP on both predicts which of eight Unicode groups the emoji belongs to.
+
+A `MultimodalMonitor` in the Trainer measures how much the model uses each of them, and explains four emojis (DIME). It
+also runs the four stages of MultiViz (which parts matter, which act together, what the fused features stand for, how
+they make a prediction) and an analysis of the errors. `UnimodalCollapse` warns if the model does not use the picture or
+the name.
 
     python examples/openmoji.py
 
-With `--mix-up-pictures`, every training emoji has the picture of another one, as when a loader shuffles each modality
-on its own. Loss and accuracy do not show it; the alarm does, and stops the training.
+With `--mix-up-pictures`, every training emoji has the picture of another one. This happens when a loader shuffles each
+modality on its own. Loss and accuracy do not show it. The alarm does, and stops the training.
 
 Emojis by OpenMoji, CC BY-SA 4.0; see data/OPENMOJI.md.
 """
@@ -75,7 +76,7 @@ class Vocabulary:
     def __init__(self, texts: Iterable[str], min_count: int = 2) -> None:
         """Collect the words that occur at least `min_count` times.
 
-        The rarer ones are read as "<unknown>" in training too, so that its embedding is trained.
+        Rarer words become "<unknown>" in training too, so that its embedding is trained.
         """
         counts = Counter(word for text in texts for word in self.split(text))
         self.words = ["<pad>", "<unknown>", *sorted(word for word, count in counts.items() if count >= min_count)]
@@ -282,6 +283,19 @@ Where to look
   files                 {Path(tensorboard.log_dir) / "mviz"}/"""
 
 
+def what_the_loss_hides(monitor: MultimodalMonitor) -> str:
+    """Describe how the use of both modalities changed, and what the model loses without each of them."""
+    first, last = monitor.history.fitted[0].values, monitor.history.fitted[-1].values
+    used = {part: f"{first[f'total/{part}']:4.0%} -> {last[f'total/{part}']:4.0%}" for part in ("image", "text")}
+    return f"""
+What the loss does not say: after epoch 0 -> at the end
+  accuracy                                          {first["score"]:.2f} -> {last["score"]:.2f}
+  variance of the outputs lost without the picture  {used["image"]}
+  variance of the outputs lost without the name     {used["text"]}
+  accuracy lost with the picture of another emoji           {last["perceptual/image"]:.2f}
+  accuracy lost with the name of another emoji              {last["perceptual/text"]:.2f}"""
+
+
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Train on OpenMoji and watch how both modalities are used.")
@@ -310,6 +324,7 @@ def main() -> None:
     wandb.finish()
     print(monitor.history)
     print(where_to_look(tensorboard, wandb_run))
+    print(what_the_loss_hides(monitor))
 
 
 if __name__ == "__main__":

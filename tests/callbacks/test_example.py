@@ -23,6 +23,10 @@ def test_the_openmoji_example_trains_logs_and_prints_a_row_an_epoch(tmp_path):
     assert "Where to look" in finished.stdout
     assert "Traceback" not in finished.stderr
     lines = [json.loads(line) for line in (tmp_path / "version_0/mviz/history.jsonl").read_text().splitlines()]
+    told = finished.stdout.partition("What the loss does not say")[2]
+    scores, shown = [line["values"]["score"] for line in lines], re.search(r"accuracy +(\S+) -> (\S+)", told)
+    assert shown
+    assert shown.groups() == (f"{scores[0]:.2f}", f"{scores[-1]:.2f}")
     first, second, _ = (line["values"]["rows"] for line in lines)
     # Explanations at the first validation, and at the end; the alarm reads the score of all 411 validation examples.
     assert first > second == 8192 + 411 - 256
