@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
-CHARACTERS_PER_LINE = 22
-"""Number of characters in a line of a panel of default width; it determines the height of the panel."""
+CHARACTERS_PER_LINE = 17
+"""Characters of a line in a panel of default width, at the smallest font size: 18 fit, and one stays free at the end."""
+
+LINE = 0.122
+"""Height of a line at the smallest font size, as a fraction of the default width of a panel."""
 
 LISTED = 4
 """Largest number of adjacent special tokens that are all drawn, in a text with placeholders."""
@@ -232,7 +235,7 @@ class Text(ModalityType):
         """Return height over width of a panel with room for all lines, from 0.35 to 1.6."""
         placed = wrap_words(self._words(example) if inputs else self._numbered_segments(example), CHARACTERS_PER_LINE)
         lines = placed[-1].line + 1 if placed else 1
-        return min(max(0.1 * lines + 0.05, 0.35), 1.6)
+        return min(max(LINE * lines + 0.01, 0.35), 1.6)
 
     def draw(self, axes: "Axes", example: int) -> None:
         """Draw the text."""

@@ -10,6 +10,8 @@ from torch import Tensor
 from mviz_lightning.batch import Modality, Segments, WordSegments
 from mviz_lightning.errors import ConfigurationError, MonitorWarning
 from mviz_lightning.modalities import Text
+from mviz_lightning.plotting.canvas import Canvas
+from mviz_lightning.plotting.panels import PANEL
 from mviz_lightning.plotting.text_wrapping import fit_words, with_ellipses, wrap_words
 
 WORDPIECE = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "play", "##ing", "dog", "."]
@@ -276,6 +278,15 @@ def test_the_panel_grows_with_the_text_within_limits() -> None:
     heights = [text([" ".join(["word"] * count)]).aspect(0) for count in (0, 20, 40, 500)]
     assert heights == sorted(heights)
     assert (heights[0], heights[-1]) == (0.35, 1.6)
+
+
+@pytest.mark.parametrize("count", [1, 3, 6, 12])
+def test_the_panel_has_room_for_all_words(count: int) -> None:
+    words = [f"{'word' * (1 + place % 3)}{place}" for place in range(count)]
+    kind, canvas = text([" ".join(words)]), Canvas(3.0)
+    axes = canvas.panel(0.1, 0.1, PANEL, PANEL * kind.aspect(0))
+    kind.draw(axes, 0)
+    assert [word for line in axes.texts for word in line.get_text().split()] == words
 
 
 def test_a_usual_text_warns_of_nothing(tokenizer: Any) -> None:
