@@ -205,7 +205,7 @@ def in_turn(kinds: Tensor, deviation: Tensor) -> list[int]:
 
 
 def _counted(kinds: Tensor, modalities: Sequence[str]) -> dict[str, float]:
-    """Return the share of every class among varying features, and of constant features among all."""
+    """Return the fraction of varying features in every class, and the fraction of all features that are constant."""
     live = max(1, int((kinds != CONSTANT).sum()))
     names = [*(f"only_{name}" for name in modalities), "multimodal"]
     shares = {name: int((kinds == kind).sum()) / live for kind, name in enumerate(names)}
