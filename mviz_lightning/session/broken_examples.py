@@ -40,7 +40,7 @@ def finite_rows(outputs: Tensor, task: Task = "multilabel") -> Tensor:
 
 
 def usable_trial(evaluator: Evaluator, trial: Probe) -> Probe:
-    """Return a few examples without the broken ones, with which no check would show anything.
+    """Return a few examples without the broken ones, because no check works on broken examples.
 
     If most are broken, the model is broken, and the examples stay as they are.
 

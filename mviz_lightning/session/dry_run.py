@@ -1,4 +1,4 @@
-"""The first contact with a model: how it is called, and whether it can be measured at all."""
+"""The dry run of a model: find how it is called, and check that it can be measured."""
 
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -196,7 +196,7 @@ class DryRun:
         seen: ObservedStep | None,
         observed: ObservedModel | None,
     ) -> tuple[Probe, Positions | None]:
-        """Return the examples with their labels, and where the outputs have positions; both are used from now on."""
+        """Return the examples with their labels, and the positions of the outputs; both are used from now on."""
         if self.config.target not in (None, trial.schema.target):
             trial = at_path(trial, self.config.target)
         ignored = ignored_of(seen, trial.schema.target) if observed is None else observed.head.event.ignored
@@ -244,7 +244,7 @@ class DryRun:
                 return replace(found, line=self.heads.line(found.line))
         except ConfigurationError:
             raise
-        except Exception as error:  # an unexpected style of step costs only what the step would show
+        except Exception as error:  # if a step cannot be observed, only its facts are missing
             failure = describe_error(error)
         if found is None:
             self.remarks.say(f"{UNSEEN}. {failure}" if failure else UNSEEN, noted=bool(failure))

@@ -115,7 +115,7 @@ def _wrong(outputs: Tensor, target: Tensor | None, task: Task) -> Sequence[bool]
 
 
 def _missed(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
-    """Return ``(K,)`` whether decisions are wrong, or values further from the truth than most."""
+    """Return ``(K,)``: whether a decision is wrong; for values, whether the error is above the median."""
     if task == "regression":
         error = (outputs - truth).abs().mean(1)
         return error > error.nanmedian()

@@ -28,7 +28,7 @@ class ExplainingSession(HeadedSession):
 
     Attributes:
         modality_types: Modality -> how it is segmented and drawn; empty until examples are explained.
-        maps: The regions that are explained; None until then, and where outputs have no positions.
+        maps: The regions that are explained; None before the first explanation, and if outputs have no positions.
     """
 
     modality_types: Mapping[str, ModalityType] = field(default_factory=dict)

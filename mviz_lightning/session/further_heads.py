@@ -1,4 +1,4 @@
-"""The further heads of a model: which there are, what is measured for each, and what all share."""
+"""The further heads of a model: find them, configure each of them, and share one forward pass."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -94,7 +94,7 @@ def heads_of_step(
 
 
 def heads_of_function(predict: Predict, config: SessionConfig) -> FoundHeads:
-    """Return the heads that the user named in ``target=``, of what a function returns.
+    """Return the heads that the user named in ``target=``, for a function that returns the outputs of all heads.
 
     Args:
         predict: Calls the model.

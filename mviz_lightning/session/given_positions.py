@@ -58,7 +58,7 @@ def given_positions(call: ModelCall, trial: Probe, task: Task | None, ignored: i
 
 
 def require_positions(config: SessionConfig, positions: Positions | None, trial: Probe) -> None:
-    """Refuse maps, and a region, if outputs have no positions, or not this region.
+    """Check that requested maps and the requested region exist in the outputs.
 
     Args:
         config: What is measured.
@@ -75,7 +75,10 @@ def require_positions(config: SessionConfig, positions: Positions | None, trial:
 
 
 def _require_region(config: SessionConfig, labels: PositionLabels | None) -> None:
-    """Refuse a region that no example has; not a position in a sequence, which the first examples do not show."""
+    """Raise a ConfigurationError for a region that no example has.
+
+    A position in a sequence is not checked, because later sequences may be longer than the first ones.
+    """
     if config.region is None:
         return
     if labels is None:

@@ -124,7 +124,7 @@ class HeadedSession(LabelledSession):
 
     @property
     def unread(self) -> Sequence[str]:
-        """Modalities that a further head does not use by construction, as an auxiliary head for one modality alone."""
+        """Modalities that a further head does not use by construction, as in an auxiliary head of one modality."""
         observed = None if self.main is None or self._tried is None else self._tried.observed
         return () if observed is None else observed.unread
 

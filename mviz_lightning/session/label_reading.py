@@ -54,7 +54,7 @@ class LabelReader:
         Args:
             probe: The examples.
             outputs: Number of outputs of one example, C.
-            everything: Whether these are all examples; a few do not show all labels that are strings.
+            everything: Whether these are all examples. A few examples may not contain all string labels.
 
         Raises:
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.

@@ -216,7 +216,7 @@ class OutputReading:
         return ", ".join(named) + (f" and {more} more" if more else "")
 
     def floor(self, outputs: Tensor, modalities: int) -> float:
-        """Return the share of variance below which a share may be rounding; a large one is noted."""
+        """Return the noise floor: the share of variance below which a share may be rounding. A large one is noted."""
         kept = outputs if self.left_out is None else outputs[:, ~self.left_out.to(outputs.device)]
         found = noise_floor(kept, modalities, self.head)
         if found > NOTEWORTHY:

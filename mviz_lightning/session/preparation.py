@@ -244,7 +244,7 @@ class Preparation:
         if set(facts) == {None}:
             self._sampler.reader.tally.require(self.ranks, final=False)
             self.remarks.say(self._sampler.reader.tally.waits, noted=False)
-        if len({one for one in facts if one is not None}) > 1:  # the processes would wait for one another for ever
+        if len({one for one in facts if one is not None}) > 1:  # the processes would deadlock
             raise RuntimeError(f"the step showed other outputs, tasks or labels on other processes: {facts}")
 
     def raise_failure(self) -> None:

@@ -21,7 +21,7 @@ Pattern: TypeAlias = tuple[str, ...]
 """Names of the modalities that an example has, in declared order."""
 
 MORE_BATCHES = 4
-"""Factor on the number of batches of the sanity check that a message proposes."""
+"""Factor by which a message proposes to increase the number of batches of the sanity check."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class PresenceCounts:
         names: Names of the modalities.
         patterns: Modalities that an example has -> number of such examples.
         gaps: Modality -> how whole batches lack it; without an entry if none does.
-        donors: Modality -> its leaves in an example that lacks it, in a batch that has them.
+        donors: Modality -> its leaves in an example that lacks it, from a batch that has these leaves.
         incomplete: Positions of pinned examples that lack a modality.
     """
 

@@ -1,4 +1,4 @@
-"""The outputs of all fixed examples as they are; those that are not recombined take one plain forward."""
+"""The outputs of all fixed examples as they are; an example that is not recombined takes one further row."""
 
 from dataclasses import dataclass
 

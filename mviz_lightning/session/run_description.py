@@ -13,7 +13,7 @@ PACKAGES = {"torch": "torch", "lightning": "lightning", "numpy": "numpy", "mviz_
 """Name in ``run.json`` -> name of the installed package."""
 
 GROUPS = "recombined", "group_size"
-"""Facts about the recombined examples: their number, and that of a group."""
+"""Keys in ``run.json``: number of recombined examples, and number of examples in a group."""
 
 MOST_ENTRIES = 16
 """Largest number of entries of an argument that is written out."""

@@ -26,7 +26,7 @@ class ExplainerState:
     Attributes:
         chosen: Name of an explainer -> its examples.
         remembered: Name of an explainer -> ``Result.memory`` of its last run.
-        earlier: The same of the run before the last, from which the last one is computed again.
+        earlier: Name of an explainer -> memory of the run before the last one, needed to repeat the last run.
         moments: Name of an explainer -> epoch and step of its last run.
     """
 
@@ -36,14 +36,17 @@ class ExplainerState:
     moments: dict[str, list[int]] = field(default_factory=dict)
 
     def remember(self, name: str, memory: Mapping[str, Any], moment: tuple[int, int]) -> None:
-        """Keep what an explainer found at a moment for its next run; what it kept before, if it keeps something."""
+        """Store the memory of an explainer's run for its next run, and the memory from before this run.
+
+        Nothing is stored for an explainer that never had a memory.
+        """
         if memory or name in self.remembered:
             if self.moments.get(name) != list(moment):
                 self.earlier[name] = self.remembered.get(name, {})
             self.remembered[name], self.moments[name] = memory, list(moment)
 
     def before(self, moment: tuple[int, int]) -> "ExplainerState":
-        """Return what was kept when the runs of a moment began, so that they can be made again."""
+        """Return the state before the runs of a moment, so that these runs can be repeated."""
         again = {name: self.earlier.get(name, {}) for name, found in self.moments.items() if found == list(moment)}
         return replace(self, remembered={name: kept for name, kept in (self.remembered | again).items() if kept})
 
@@ -194,12 +197,12 @@ class Runner:
     def _explained(
         self, explainer: Explainer, examples: Sequence[int], responses: Responses
     ) -> tuple[Result, Request, list[str]]:
-        """Explain and plan the second round; if that fails with the memory of earlier runs, repeat it without."""
+        """Explain and plan the second round; if this fails with the memory of earlier runs, repeat it without."""
         try:
             with self.ranks.raise_on_all_ranks():
                 result = explainer.explain(self.probe_context, examples, responses)
                 return result, explainer.plan_second_round(self.probe_context, result), []
-        except Exception as error:  # on all ranks or on none
+        except Exception as error:  # raised on all ranks or on none
             if not responses.memories:
                 raise
             reason = describe_error(error)

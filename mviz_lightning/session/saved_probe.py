@@ -118,7 +118,8 @@ class Whole:
         label_names: All labels of the validation set, where they are strings.
         bounds: Path of a padded leaf -> ``(N, D, 2)`` where the examples' own entries are in it.
         own_shapes: Whether the examples were evaluated in their own shapes.
-        content: Digest of all the above but the last. If an older version saved less, the examples are drawn again.
+        content: Digest of all fields above except ``own_shapes``. If an older version saved less, the examples are
+            drawn again.
 
     Raises:
         ValueError: The entries do not fit together.

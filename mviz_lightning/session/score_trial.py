@@ -33,7 +33,7 @@ def try_score(score: Metric | None, read: ReadLabels, outputs: int, *, by_exampl
         by_example: Whether an example has one row of outputs; of maps and sequences only the size is checked.
 
     Raises:
-        ConfigurationError: It does not.
+        ConfigurationError: The score fails one of these checks.
     """
     if score is None or read.target is None:
         return

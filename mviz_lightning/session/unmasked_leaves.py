@@ -42,7 +42,7 @@ class UnmaskedLeaves:
         """
         for name, paths in self.candidates.items():
             known = self.found.get(name, [])
-            # Where weights are sharded, all processes must run equally many forwards: known ones are tried again.
+            # With sharded weights, all processes must run equally many forward passes, so known leaves are tried again.
             tried = [path for path in paths if evaluator.sharded or path not in known]
             matter = [path for path in tried if own_leaf_matters(evaluator, probe, name, path, outputs)]
             more = [path for path in matter if path not in known]
