@@ -8,7 +8,7 @@ from typing import Any
 from mviz_lightning.callbacks.lightning_packages import Trainer
 
 LOOP, PROGRESS, STEPPED = "epoch_loop.state_dict", "epoch_progress", "_batches_that_stepped"
-"""Where Lightning's checkpoints hold the state of the loop over batches, the epochs so far, and the steps so far."""
+"""Keys in Lightning's checkpoints: state of the loop over batches, number of epochs so far, number of steps so far."""
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,10 @@ class TrainerRun:
     Args:
         name: Prefix of the logged keys.
         phase: ``"fit"``, ``"validate"`` or ``"test"``; ``""`` before a trainer came.
-        session: The fixed examples and what is measured on them.
+        session: The session that measures.
         history: All runs so far; it outlasts this run.
         explanation_history: All explanations so far; it outlasts this run.
-        schedule: What is due at each validation of the fit.
+        schedule: The work that is due at each validation of the fit.
         error_policy: Decides whether a failure becomes a warning or ends the training.
         show_inputs: Whether pictures and tables may show the user's data.
         shown: Names of the values that the trainer's progress bar shows.

@@ -244,7 +244,7 @@ class Explainer(ABC):
         """Return the pictures, tables and texts of a result; their keys begin with ``<name>/``.
 
         Args:
-            result: What :meth:`explain` returned.
+            result: The result of :meth:`explain`.
             drawing: Modality types, names of the classes, and whether inputs may be shown.
             when: Time in the training, in words, ``epoch 3 (step 120)``; empty outside a training.
         """
@@ -253,7 +253,7 @@ class Explainer(ABC):
         """Return the lines of ``explanations.jsonl`` for a result; by default one with all its fields.
 
         Args:
-            result: What :meth:`explain` returned.
+            result: The result of :meth:`explain`.
             context: Names of classes, and ids of examples.
         """
         from mviz_lightning.explainers.kept import lines_of_fields

@@ -37,7 +37,7 @@ class AbsentExamples:
         Args:
             schema: The batch's schema, with masks as they are read.
             rows: The fixed examples.
-            counts: What a pass over the data showed about absence.
+            counts: The result of a pass over the data: which examples lack which modalities.
         """
         everyone = [*rows, *({**rows[0], **leaves} for leaves in counts.donors.values())]
         probe = Probe(schema, collate(schema, everyone), NO_GROUPS, bounds=own_bounds(schema, everyone))

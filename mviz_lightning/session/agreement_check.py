@@ -43,8 +43,8 @@ class AgreementCheck:
 
     Attributes:
         examples: The examples of these rows.
-        rows: ``(R, C)`` the user's own outputs; None where a replay of the step has to compute them.
-        task: What the outputs stand for.
+        rows: ``(R, C)`` the user's own outputs; None if a replay of the step has to compute them.
+        task: Type of the prediction task.
         ranks: The processes.
     """
 
@@ -60,7 +60,7 @@ class AgreementCheck:
         Args:
             own: The user's own outputs, as far as they are known.
             probe: The fixed examples.
-            task: What the outputs stand for.
+            task: Type of the prediction task.
             ranks: The processes.
             shared: The examples that the main head compares, if this is a further head; None for the main head.
         """
@@ -75,12 +75,12 @@ class AgreementCheck:
         return max(known, key=lambda one: (not one.holds, one.deviation), default=None)
 
     def compared(self, tried: TriedModel, examples: Probe, own: Tensor | None) -> Agreement | None:
-        """Compare a model's outputs with the user's own; None where nothing can be compared.
+        """Compare a model's outputs with the user's own; None if nothing can be compared.
 
         Args:
             tried: The model.
             examples: The examples.
-            own: ``(R, C)`` the user's own outputs of them; None where a replay of the step has to compute them.
+            own: ``(R, C)`` the user's own outputs of them; None if a replay of the step has to compute them.
         """
         return _compared(tried, examples, own, self.task)
 

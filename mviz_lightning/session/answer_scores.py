@@ -78,7 +78,7 @@ class AnswerScore:
         probe: The examples as they are evaluated, with labels where there are any.
         predict: Returns the score of a batch of rows, ``(B, C)``.
         outputs: Number of outputs of one example, C.
-        task: What they stand for.
+        task: Type of the prediction task.
         class_names: Names of the outputs.
         line: Description of the score, for the log.
         reading: What is compared with the user's own step: the score itself; for whole answers, the likelihoods of own
@@ -242,8 +242,8 @@ def scores_answers(schema: BatchSchema, config: SessionConfig) -> bool:
     """Return whether answers in texts are scored, and not something else that the user named.
 
     Args:
-        schema: Where the leaves are in a batch.
-        config: What is measured.
+        schema: The schema of the batches.
+        config: The configuration of the measurement.
     """
     finder = finder_in(schema)
     return finder is not None and config.predict is None and config.target in (None, finder.found.labels)
@@ -254,8 +254,8 @@ def languages_of(module: nn.Module, schema: BatchSchema, call: AnsweringCall | N
 
     Args:
         module: The user's model.
-        schema: Where the leaves are in a batch.
-        call: The call of the step; None where none was observed.
+        schema: The schema of the batches.
+        call: The call of the step; None if none was observed.
     """
     observed, replayed = (None, None) if call is None else (call.language, call.replayed)
     ways = observed, find_language_model(module, schema), replayed
@@ -265,13 +265,13 @@ def languages_of(module: nn.Module, schema: BatchSchema, call: AnsweringCall | N
 def answers_of(
     module: nn.Module, probe: Probe, config: SessionConfig, call: AnsweringCall | None = None
 ) -> Answers | None:
-    """Return the answers that a language model is trained to give; None where the user scores something else.
+    """Return the answers that a language model is trained to give; None if the user scores something else.
 
     Args:
         module: The user's model.
         probe: Some examples.
-        config: What is measured.
-        call: The call of the user's own step that gives the logits; None where none was observed.
+        config: The configuration of the measurement.
+        call: The call of the user's own step that gives the logits; None if none was observed.
 
     Raises:
         NotMeasurableError: The model takes a list, or adds tokens of its own.

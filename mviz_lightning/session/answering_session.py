@@ -176,7 +176,7 @@ class AnsweringSession(Preparation):
         return self.config.keys_of("regression", scored=False) + loss_names(swapped) + compared
 
     def _answer_agreement(self) -> AnswerAgreement | None:
-        """Return the check of how answers are read; None where no answers are scored."""
+        """Return the check of how answers are read; None if no answers are scored."""
         (collected, _), score = self._ready(), self._answer_score
         if score is None or collected.uncut is None:
             return None

@@ -31,7 +31,7 @@ class BatchReader:
         modalities: Name -> modality.
         target: Path of the labels, if the user gave one.
         donors_wanted: Whether one example that lacks a modality is kept for each modality.
-        schema: Where everything is in a batch; None before the first batch that has all modalities.
+        schema: The batch's schema; None before the first batch that has all modalities.
         trial: Copies of the first complete examples of that batch; None before this batch, and after the examples were
             fixed.
         kin: Path of the leaf with equal values for related examples (kin); None if it is not needed.
@@ -108,7 +108,7 @@ class BatchReader:
             )
 
     def observe(self, batch: Any) -> ObservedBatch:
-        """Return what a batch holds; the schema is learned from the first batch that has all modalities.
+        """Return the content of a batch; the schema is learned from the first batch that has all modalities.
 
         Raises:
             ConfigurationError: The batch has all modalities, but cannot be read.

@@ -26,7 +26,7 @@ def broken_examples(probe: Probe, evaluator: Evaluator, ranks: Ranks, examples: 
         evaluator: Runs the model.
         ranks: The processes that share the examples.
         examples: ``(K,)`` the examples to evaluate.
-        task: What the outputs stand for; masked classes are not broken.
+        task: Type of the prediction task; masked classes are not broken.
     """
     own, padded = ranks.share(examples), ranks.padded_share(examples)
     with ranks.raise_on_all_ranks():

@@ -1,4 +1,4 @@
-"""What is measured, and on how many examples: the arguments of the monitor that need no Trainer."""
+"""The configuration of a measurement: the arguments of the monitor that need no Trainer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -231,7 +231,7 @@ class SessionConfig:
 
         Args:
             own: The metric of the user's own step; None if it has none.
-            task: What the step's outputs stand for.
+            task: Type of the prediction task that the step shows.
         """
         if self.score is not None or self.task not in (None, task):
             return self.score
@@ -241,7 +241,7 @@ class SessionConfig:
         """Return the names of the values of a run, without prefix.
 
         Args:
-            task: What the outputs stand for; None if that is not known yet.
+            task: Type of the prediction task; None if it is not known yet.
             scored: Whether there are labels.
         """
         names = list(self.modalities)

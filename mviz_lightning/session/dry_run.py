@@ -65,7 +65,7 @@ class DryRun:
     """Tries a model on a few examples.
 
     Attributes:
-        config: What is measured.
+        config: The configuration of the measurement.
         reading: How the model's outputs are read.
         remarks: Takes lines for the log.
         call: Description of the call of the model; ``""`` until a call worked.
@@ -98,7 +98,7 @@ class DryRun:
             module: The user's model.
             trial: A few examples.
             precision: Makes the context in which the trainer calls the model.
-            seen: What the user's own step showed; None where there is no step.
+            seen: What the user's own step showed; None if there is no step.
 
         Raises:
             ConfigurationError: The model, or the configuration for it, cannot be used.
@@ -134,7 +134,7 @@ class DryRun:
             module: The user's model.
             trial: A few examples.
             precision: Makes the context in which the trainer calls the model.
-            observed: What the user's own step showed about it; None where ``predict`` returns it.
+            observed: What the user's own step showed about it; None if ``predict`` returns it.
             joint: The outputs that it shares with the heads that are tried with it.
         """
         self._further, self.joint = True, joint

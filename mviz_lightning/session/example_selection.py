@@ -82,7 +82,7 @@ def classes_in_turn(outputs: Tensor, target: Tensor | None, examples: Tensor, ta
         outputs: ``(K, C)`` of the candidates, as the model gave them.
         target: ``(K, ...)`` their labels; those without one are neither right nor wrong.
         examples: ``(K,)`` the candidates.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         count: Number of examples to choose.
     """
     strata, wrong = _strata(outputs, target, task), _wrong(outputs, target, task)

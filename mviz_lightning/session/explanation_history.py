@@ -57,7 +57,7 @@ class TimedResult:
 
     Attributes:
         explainer: The method.
-        result: What it found.
+        result: Its result.
         phase: ``fit``, ``validate`` or ``test``.
         epoch: Epoch of the training.
         step: Step at the x-axis of the loggers.

@@ -36,7 +36,7 @@ def label_shapes(trial: Probe, target: str | None) -> LabelShapes:
 
 
 def given_positions(call: ModelCall, trial: Probe, task: Task | None, ignored: int = IGNORED) -> Positions | None:
-    """Return the positions of the outputs of a call, with their labels; None where an example has one row of scores.
+    """Return the positions of the outputs of a call, with their labels; None if an example has one row of scores.
 
     Args:
         call: The call, with what it returned.
@@ -61,8 +61,8 @@ def require_positions(config: SessionConfig, positions: Positions | None, trial:
     """Check that requested maps and the requested region exist in the outputs.
 
     Args:
-        config: What is measured.
-        positions: Where outputs have positions; None where an example has one row of scores.
+        config: The configuration of the measurement.
+        positions: The positions of the outputs; None if an example has one row of scores.
         trial: The examples, with their labels.
 
     Raises:

@@ -13,7 +13,7 @@ Targets: TypeAlias = Mapping[str, str] | str
 """Path of the labels, or head -> path."""
 
 Tasks: TypeAlias = Mapping[str, Task] | Task
-"""What the outputs stand for, or head -> what its outputs stand for."""
+"""Type of the prediction task, or head -> type of its task."""
 
 Scores: TypeAlias = Metric | Mapping[str, Metric]
 """The score, or head -> score."""

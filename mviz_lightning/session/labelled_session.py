@@ -168,7 +168,7 @@ class LabelledSession(AnsweringSession):
 
     @property
     def task(self) -> Task:
-        """What the outputs stand for."""
+        """Type of the prediction task."""
         return self._read()[1].task
 
     @property

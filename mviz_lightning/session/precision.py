@@ -25,7 +25,7 @@ class Precision:
     Attributes:
         examples: Number of examples that were recombined, N.
         group: Number of examples in a group; N is rounded up to a multiple of it.
-        available: Number of validation examples; None where there may be more than were kept.
+        available: Number of validation examples; None if there may be more than were kept.
         budget: The budget, if it made the groups smaller; else None.
         rows: Number of rows that a group takes.
     """

@@ -21,7 +21,7 @@ from mviz_lightning.session.shared_rows import SharedRows, requested_rows
 
 @dataclass
 class ExplainerState:
-    """What explainers keep during a training.
+    """The state of explainers during a training.
 
     Attributes:
         chosen: Name of an explainer -> its examples.
@@ -71,10 +71,10 @@ class MethodRun:
 
     Attributes:
         explainer: The method.
-        result: What it found; None if the budget did not allow the run.
+        result: Its result; None if the budget did not allow the run.
         rows: Number of evaluated rows, over all processes.
         seconds: Wall time.
-        notes: What failed, and what the budget left out.
+        notes: Texts about failures, and about examples that the budget left out.
         head: The further head that is explained; ``""`` for the main one.
     """
 
@@ -95,7 +95,7 @@ class Runner:
         ranks: The processes that share the work.
         outputs: Number of outputs of the model.
         pin: Indices in the validation set of examples that are always explained.
-        state: What explainers kept so far in the same training.
+        state: The state of explainers so far in the same training.
     """
 
     def __init__(

@@ -112,10 +112,10 @@ def score_of_all_positions(
     """Score real examples at all their labelled positions, without keeping all outputs.
 
     Args:
-        shares: Which score it is.
+        shares: The shares, which have the score.
         probe: The fixed examples.
         evaluator: Runs the model.
-        axes: Where positions and classes are in its outputs.
+        axes: The axes of positions and classes in its outputs.
         groups: ``(G, g)`` the examples.
     """
     found = labels_by_position(probe)

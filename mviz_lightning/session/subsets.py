@@ -85,9 +85,9 @@ class Subsets:
         """Return the subsets of the fixed examples.
 
         Args:
-            config: What is measured.
+            config: The configuration of the measurement.
             probe: The fixed examples, with labels in standard form.
-            task: What the outputs stand for.
+            task: Type of the prediction task.
             outputs: Number of outputs of one example, C.
             positions: Number of positions of an example; groups and labels count each position as an example.
         """

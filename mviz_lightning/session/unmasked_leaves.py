@@ -18,7 +18,7 @@ class UnmaskedLeaves:
     """Collects, over the checks of a session, the leaves that are never masked although they change the outputs.
 
     Attributes:
-        candidates: Modality -> its leaves that no segment covers; empty where nothing is explained.
+        candidates: Modality -> its leaves that no segment covers; empty if nothing is explained.
         found: Modality -> the candidates that changed the outputs.
     """
 

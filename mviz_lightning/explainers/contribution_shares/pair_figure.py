@@ -34,7 +34,7 @@ class _Plot:
     """One small diagram.
 
     Attributes:
-        title: What it shows.
+        title: Title of the diagram.
         note: Its unit, and how to read it.
         key: Key of the value; with ``each``, the part of the key before ``/<modality>``.
         each: Whether each modality has a value of its own.

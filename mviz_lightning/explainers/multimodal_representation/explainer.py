@@ -36,7 +36,7 @@ STRONG = 0.1
 @renamed_arguments(units="features")
 @dataclass(frozen=True, kw_only=True)
 class MultimodalRepresentation(Explainer):
-    """Which modalities the fused features follow: one, several, or none.
+    """Finds which modalities the fused features follow: one, several, or none.
 
     The features are the input of the model's last linear layer. For outputs with positions, they are the means over a
     region of each example of the input of the last linear layer or convolution that returns a vector for each position.
