@@ -1,4 +1,4 @@
-"""The actions of an alarm in one fit: entered while alarms stand, left without a trace when they end."""
+"""The actions of an alarm in one fit: they begin with an alarm, and are undone when it ends."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 
 class Acting:
-    """Calls the actions of one alarm; an error in one of them costs a warning and this action.
+    """Calls the actions of one alarm. An action with an error is switched off, with a warning; the others continue.
 
     Args:
         actions: The actions.
-        error_policy: Says what failed.
+        error_policy: Gives the warnings.
 
     Attributes:
-        alarms: What stands; None while no modality is collapsed.
+        alarms: The present alarms; None while no modality is collapsed.
     """
 
     def __init__(self, actions: Sequence[Action], error_policy: ErrorPolicy) -> None:
@@ -42,11 +42,11 @@ class Acting:
             action.require(alarms)
 
     def stand(self, alarms: Alarms, *, checked: bool) -> None:
-        """Act on the alarms that stand from now on, and no longer on those before.
+        """Act on these alarms from now on, and undo the actions of the previous ones.
 
         Args:
-            alarms: The alarms; perhaps none.
-            checked: Whether a check has just found them; not so where a training continues.
+            alarms: The present alarms; its ``silent`` may be empty.
+            checked: Whether a check has just found them. False if a resumed training continues with them.
         """
         self.leave()
         if not alarms.silent:
@@ -57,7 +57,7 @@ class Acting:
         self._watch_steps(alarms)
 
     def _watch_steps(self, alarms: Alarms) -> None:
-        """Watch the optimizers where an action changes steps."""
+        """Wrap the steps of the optimizers, if an action changes steps."""
         stepping = [action for action in self._working if overrides(action, "during_step")]
         for optimizer in alarms.trainer.optimizers if stepping else ():
             try:
@@ -79,7 +79,7 @@ class Acting:
                 self._try(action, partial(action.after_check, self.alarms))
 
     def begin_batch(self, number: int) -> None:
-        """Let the training step get a changed batch, where an action changes batches."""
+        """Pass a changed batch to the training step, if an action changes batches."""
         self._batch.close()
         changing = [action for action in self._working if overrides(action, "change_batch")]
         if self.alarms is not None and changing:
@@ -92,7 +92,7 @@ class Acting:
         return batch
 
     def end_batch(self) -> None:
-        """Put the model back as it was; leave what actions that failed have entered."""
+        """Restore the model after a batch, and undo the actions that failed."""
         self._batch.close()
         if self._failed and self.alarms is not None:
             self._actions, self._failed = self._working, []
@@ -105,11 +105,11 @@ class Acting:
             self._enter(step, action, partial(action.during_step, optimizer, alarms, number))
 
     def _enter(self, stack: ExitStack, action: Action, make: Callable[[], AbstractContextManager[Any]]) -> None:
-        """Enter a context of an action; what fails then or when it is left is the action's failure."""
+        """Enter a context of an action; an error at its beginning or end switches the action off."""
         self._try(action, lambda: stack.enter_context(_undone_safely(make(), partial(self._fail, action))))
 
     def leave(self) -> None:
-        """Undo everything that lasts; an error in one part keeps no other from being undone."""
+        """Undo all actions; after an error in one part, the other parts are still undone."""
         self.alarms, self._due = None, False
         try:
             self._batch.close()
@@ -117,7 +117,7 @@ class Acting:
             self._alarm.close()
 
     def _try(self, action: Action, call: Callable[[], T], otherwise: T | None = None) -> T | None:
-        """Call a part of an action; where it fails, the action does nothing from then on."""
+        """Call a part of an action; if it fails, the action is switched off."""
         try:
             return call()
         except Exception as error:
@@ -132,7 +132,7 @@ class Acting:
 
 @contextmanager
 def _undone_safely(context: AbstractContextManager[T], warn: Callable[[Exception], None]) -> Iterator[None]:
-    """Enter a context; an error when it is left costs a warning."""
+    """Enter a context; an error at its end becomes a warning."""
     with ExitStack() as stack:
         stack.enter_context(context)
         leave = stack.pop_all().close

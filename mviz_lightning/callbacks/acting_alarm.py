@@ -1,4 +1,4 @@
-"""What the alarm does besides its warning: hooks of the trainer that call its actions."""
+"""An alarm with actions: hooks of the trainer that call them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
@@ -22,19 +22,19 @@ from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import RunRecord, State, of_head
 
 Function: TypeAlias = Callable[[Any, Any, Verdict], None]
-"""The user's own, of the trainer and the module, which are of either Lightning package."""
+"""A user's function of trainer, module and verdict; trainer and module may come from either Lightning package."""
 
 OneAction: TypeAlias = str | Action | Function
 
 Actions: TypeAlias = Sequence[OneAction] | OneAction
-"""In this order: LightningCLI reads a list as a string where the string comes first."""
+"""One action, or several. The sequence is first, because LightningCLI would otherwise read a list as a string."""
 
 NOT_UNDONE = "what an action changed could not be undone"
-"""Start of a warning."""
+"""Beginning of a warning."""
 
 
 def undone_at_error(hook: Hook) -> Hook:
-    """Decorate a hook of an acting alarm: an error in it costs a warning, and what its actions changed is undone."""
+    """Decorate a hook of an acting alarm: an error in it becomes a warning, and all its actions are undone."""
 
     @wraps(hook)
     def safe(self: Any, *arguments: Any, **named: Any) -> None:
@@ -46,10 +46,10 @@ def undone_at_error(hook: Hook) -> Hook:
 
 
 class ActingAlarm(Alarm):
-    """An alarm with actions: what stands follows from the history, so a resumed training goes on with them.
+    """An alarm with actions. The present alarms are read from the history, so a resumed training continues the actions.
 
     Attributes:
-        action: What the user gave.
+        action: The ``action`` argument of the user.
     """
 
     RUNNING = Alarm.RUNNING | {"_acting", "_history", "_modalities"}
@@ -61,12 +61,12 @@ class ActingAlarm(Alarm):
     _modalities: Mapping[str, Modality] = MappingProxyType({})
 
     def _prepare(self, modalities: Mapping[str, Modality], history: History | None) -> None:
-        """Take the modalities and the history of the monitor, None where no fit runs; let the actions before leave."""
+        """Undo earlier actions; take the modalities and the history of the monitor (None outside a fit)."""
         self._undo()
         self._modalities, self._history, self._acting = modalities, history, None
 
     def _undo(self) -> None:
-        """Undo everything that lasts."""
+        """Undo all actions."""
         if self._acting is not None:
             self._error_policy.guard(self._acting.leave, failed=NOT_UNDONE)
 
@@ -75,7 +75,7 @@ class ActingAlarm(Alarm):
         return [one for one in actions_of(self.action) if isinstance(one, Action)]
 
     def _find_encoders(self, verdicts: Mapping[str, Verdict], history: History, session: Session, guard: Guard) -> None:
-        """Find the encoders at the first alarm, on all processes, where an action asks for them."""
+        """Find the encoders at the first alarm, on all processes, if an action uses them."""
         collapsed = any(verdict.state is State.COLLAPSED for verdict in verdicts.values())
         if collapsed and not history.encoders and any(action.uses_encoders for action in self._objects):
             found = guard(session.encoders, {}) or {}
@@ -91,7 +91,7 @@ class ActingAlarm(Alarm):
         changed: Sequence[Verdict],
         unguarded: Unguarded,
     ) -> None:
-        """Act on a check of the fit; a function of the user's may raise."""
+        """Act on a check of the fit; a user's function may raise."""
         began = [verdict for verdict in changed if verdict.state is State.COLLAPSED]
         for function in actions_of(self.action):
             for verdict in () if isinstance(function, Action) else began:
@@ -100,8 +100,8 @@ class ActingAlarm(Alarm):
 
     @undone_at_error
     def act_on_check(self, trainer: Trainer, module: LightningModule, row: RunRecord, began: Sequence[str]) -> None:
-        """Let actions act on the alarms that stand, from a check on."""
-        if self._acting is not None and row.values:  # else the alarms of the check before stand
+        """Call the actions with the alarms that a check found."""
+        if self._acting is not None and row.values:  # without values, the previous alarms remain
             self._acting.stand(self._alarms(trainer, module, row, began), checked=True)
 
     def _alarms(
@@ -116,7 +116,7 @@ class ActingAlarm(Alarm):
         return Alarms(trainer, module, self._modalities, silent, began, values, encoders, stops, tokens)
 
     def _announced(self, trainer: Trainer, verdict: Verdict, row: RunRecord) -> str:
-        """Return what the actions say about an alarm that begins, a line each."""
+        """Return what the actions will do about an alarm that begins, one line each."""
         if verdict.state is not State.COLLAPSED or row.phase != "fit":
             return ""
         alarms = self._alarms(trainer, trainer.lightning_module, row, [verdict.modality])
@@ -130,8 +130,8 @@ class ActingAlarm(Alarm):
 
     @undone_at_error
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the actions' arguments, and go on with the alarms that stand where a training continues."""
-        if self._history is None:  # no monitor could let the alarm begin
+        """Check the actions' arguments; if a training continues, continue with its alarms."""
+        if self._history is None:  # no monitor began the alarm
             return
         self._acting = Acting(self._objects, self._error_policy)
         try:
@@ -143,7 +143,7 @@ class ActingAlarm(Alarm):
 
     @undone_at_error
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Let actions change the batch that the training step gets."""
+        """Let actions change the batch of the training step."""
         if self._acting is not None:
             self._acting.begin_batch(trainer_facts.batch_number(trainer))
 
@@ -151,24 +151,24 @@ class ActingAlarm(Alarm):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Put the model back as it was."""
+        """Restore the model after the batch."""
         if self._acting is not None:
             self._acting.end_batch()
 
     @undone_at_error
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let actions act on the check of this validation, when all other callbacks have seen its values."""
+        """Call the actions with the check of this validation, after all other callbacks have read its values."""
         if self._acting is not None and not trainer.sanity_checking:
             self._acting.after_validation()
 
     @undone_at_error
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Undo everything that lasts."""
+        """Undo all actions."""
         self._prepare({}, None)
 
     @undone_at_error
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Undo everything that lasts."""
+        """Undo all actions."""
         self._prepare({}, None)
 
 
@@ -176,7 +176,7 @@ def resolved(action: Any) -> Any:
     """Return ``action=`` with every dotted path imported.
 
     Raises:
-        ConfigurationError: The argument is none of what it may be.
+        ConfigurationError: The argument has a value that is not allowed.
     """
     given = plain_argument(action)
     return [_resolved(one) for one in given] if isinstance(given, list | tuple) else _resolved(given)

@@ -1,4 +1,4 @@
-"""How a monitor and its alarm find each other among the trainer's callbacks, in either order."""
+"""Connect a monitor and its alarm among the trainer's callbacks, in any order."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -15,16 +15,16 @@ from mviz_lightning.session.session import Session
 from mviz_lightning.sinks.records import Alert, RunRecord
 
 Unguarded: TypeAlias = Callable[[Callable[[], Any]], Any]
-"""Calls a function of the user's own, whose error ends the training."""
+"""Calls a user's function; an error in it ends the training."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What an alarm adds to a run.
+    """A run with the results of an alarm.
 
     Attributes:
         row: The run, with the states of all modalities among its values.
-        score_references: Head -> what its scores are measured against from now on; ``""`` is the main head.
+        score_references: Head -> reference for its scores from now on; ``""`` is the main head.
     """
 
     row: RunRecord
@@ -42,11 +42,11 @@ class Monitor(Portable):
 
 
 class Alarm(Portable):
-    """A callback that judges what one monitor measures.
+    """A callback that judges the measurements of one monitor.
 
     Attributes:
-        monitor: Name of the monitor; None where there is only one.
-        kin: Path of the leaf of the batch whose equal entries mark kin examples; None where no two are.
+        monitor: Name of the monitor; None if there is only one.
+        kin: Path of the leaf of the batch with equal entries for related examples (kin); None if no two are related.
         verdicts: Modality -> verdict of the latest check.
     """
 
@@ -55,14 +55,14 @@ class Alarm(Portable):
     verdicts: Any
 
     def reads(self, monitor: str, monitors: Sequence[str]) -> bool:
-        """Return whether this monitor is the one that is read.
+        """Return whether the alarm reads this monitor.
 
         Args:
             monitor: Name of the monitor.
             monitors: Names of all monitors of the trainer.
 
         Raises:
-            ConfigurationError: There are several monitors, and none was named.
+            ConfigurationError: There are several monitors, and the user named none.
         """
         if self.monitor is None and len(monitors) > 1:
             raise ConfigurationError(
@@ -81,11 +81,11 @@ class Alarm(Portable):
 
     @abstractmethod
     def announce(self, trainer: Trainer, row: RunRecord) -> list[Alert]:
-        """Report what changed with a run; return what the loggers show."""
+        """Report the changes of a run on the console; return the alerts for the loggers."""
 
     @abstractmethod
     def act(self, trainer: Trainer, pl_module: LightningModule, row: RunRecord, unguarded: Unguarded) -> None:
-        """Do what the user asked for when a modality collapses."""
+        """Call the user's actions when a modality collapses."""
 
     @abstractmethod
     def conclude(self, history: History) -> str:
@@ -98,7 +98,7 @@ def monitors(trainer: Any) -> list[str]:
 
 
 def require_own_name(trainer: Any, name: str) -> None:
-    """Raise a ConfigurationError where another monitor of the trainer has the same name: their keys would collide."""
+    """Raise a ConfigurationError if another monitor of the trainer has the same name: their keys would collide."""
     if (count := monitors(trainer).count(name)) > 1:
         raise ConfigurationError(
             f"{count} monitors of the trainer have name={name!r} and would log the same keys; give each its own, "
@@ -107,10 +107,10 @@ def require_own_name(trainer: Any, name: str) -> None:
 
 
 def alarm_of(trainer: Any, monitor: str, modalities: Mapping[str, Modality], history: History) -> Alarm | None:
-    """Return the alarm that reads a monitor, and let it begin; None where there is none.
+    """Return the alarm that reads a monitor, and start it; None if there is none.
 
     Args:
-        trainer: The trainer; the alarm may stand anywhere among its callbacks.
+        trainer: The trainer; the alarm may be anywhere among its callbacks.
         monitor: Name of the monitor.
         modalities: The monitor's modalities by name.
         history: The monitor's runs.
@@ -130,7 +130,7 @@ def alarm_of(trainer: Any, monitor: str, modalities: Mapping[str, Modality], his
 
 
 def judged(alarm: Alarm | None, row: RunRecord, history: History, session: Session, guard: Guard) -> RunRecord:
-    """Return a run as the alarm judges it, and keep what its scores are measured against; as it is without an alarm."""
+    """Return a run with the alarm's states, and store its score references; without an alarm, return it unchanged."""
     if alarm is None:
         return row
     judgement = alarm.judge(row, history, session, guard)

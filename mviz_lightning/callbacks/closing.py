@@ -1,4 +1,4 @@
-"""What is told when a run of a trainer is over: the page is written, one table is printed, and the page's path last."""
+"""The end of a trainer's run: write the report page, print one table, then the path of the page."""
 
 import logging
 from functools import partial
@@ -16,11 +16,11 @@ from mviz_lightning.sinks import FileSink
 from mviz_lightning.sinks.records import RunRecord
 
 UNWRITTEN_PAGE = "the report page could not be written"
-"""Start of a warning."""
+"""Beginning of a warning."""
 
 
 class Closing:
-    """The end of one run of a trainer, on the process that writes; elsewhere, and without a check, nothing is told.
+    """The end of one run of a trainer. It does nothing without a check, or on a process that writes no files.
 
     Args:
         run: The run.
@@ -31,26 +31,26 @@ class Closing:
         self._run, self._report, self._untold = run, report, False
 
     def add(self, row: RunRecord) -> None:
-        """Note that a check was written, so that there is something to tell."""
+        """Note that a check was written, so that the end of the run is reported."""
         self._untold |= bool(row.values)
 
     def tell(self, *, table: bool, always_warn: bool = False) -> None:
-        """Write the page and print, once for all checks so far.
+        """Write the page, and print the table and the path, once for all checks so far.
 
         Args:
             table: Whether the table of the fit is printed.
-            always_warn: Whether an error costs a warning even with ``on_error="raise"``.
+            always_warn: Whether an error becomes a warning even with ``on_error="raise"``.
         """
         folder, untold = self._folder, self._untold
         self._untold = False
         if folder is None or not untold:
             return
         guard = partial(self._run.error_policy.guard, always_warn=always_warn)
-        shows = self._report and holds_run(folder)  # where no check could be written, that was told
+        shows = self._report and holds_run(folder)  # if no check could be written, a warning was given
         page = guard(partial(self._write_page, folder), failed=UNWRITTEN_PAGE) if shows else None
         if page is not None:
             guard(partial(self._run.reporter.hand_over, page))
-        # Whoever silences Lightning's own lines does not want to read a table either.
+        # If Lightning's own lines are switched off, the table is not printed either.
         if rank_zero_module.log.isEnabledFor(logging.INFO):
             found = guard(self._table) if table and self._run.history.fitted else None
             where = [] if page is None else [[Span(f"{self._run.name}: report page "), Span(str(page), "heading")]]
@@ -58,7 +58,7 @@ class Closing:
 
     @property
     def _folder(self) -> Path | None:
-        """The folder of the run's files; None on a process that writes none."""
+        """The folder of the run's files; None on a process that writes no files."""
         return next((sink.folder for sink in self._run.reporter.sinks if isinstance(sink, FileSink)), None)
 
     def _write_page(self, folder: Path) -> Path:
@@ -66,7 +66,7 @@ class Closing:
             return write_page(folder)
 
     def _table(self) -> list[Line]:
-        """Return the table of every head, and what the alarm says of the modalities that are not used."""
+        """Return the table of every head, and a line of the alarm for each modality that is or was not used."""
         run, width = self._run, columns()
         lines: list[Line] = [
             [],

@@ -1,4 +1,4 @@
-"""What a failure costs: one warning and the result that failed, or the training where the user wants that."""
+"""The effect of an error: a warning and a missing result, or, with ``on_error="raise"``, the end of the training."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,7 +14,7 @@ Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 
 def is_misconfigured(error: Exception) -> bool:
-    """Tell whether an error ends the training before it begins: an argument is wrong, or a line to paste mends it."""
+    """Return whether an error ends the training before it begins, because the user can fix its cause in the code."""
     return isinstance(error, ConfigurationError) and not isinstance(error, NotMeasurableError)
 
 
@@ -28,10 +28,11 @@ CHOICES = " Or choose on_side_effect='disable' to switch the monitor off, or 'ig
 UNWRITTEN = "a result could not be written or read"
 
 TOLD = "_told_by_mviz"
-"""Attribute of an error that was told."""
+"""Attribute that marks an error whose warning was given."""
 
 MOST_WARNINGS = 3
-"""Largest number of warnings that begin alike: an error at every batch may have a number or an address in its text."""
+"""Largest number of warnings with the same beginning. An error at every batch may contain a number or an address, so
+its texts may all differ."""
 
 
 @dataclass
@@ -39,9 +40,10 @@ class ErrorPolicy:
     """Turns errors into warnings, or raises them.
 
     Attributes:
-        on_error: ``"warn"``: an error costs a warning. ``"raise"``: it ends the training.
-        speaker: Name of the callback, in front of every warning.
-        on_side_effect: What is done where the model changed what cannot be put back.
+        on_error: ``"warn"``: an error becomes a warning. ``"raise"``: it ends the training.
+        speaker: Name of the callback, at the beginning of every warning.
+        on_side_effect: Effect of a change by the model that cannot be undone: ``"warn"``, ``"disable"`` the monitor, or
+            ``"ignore"``.
 
     Raises:
         ConfigurationError: ``on_error`` or ``on_side_effect`` has another value.
@@ -60,19 +62,19 @@ class ErrorPolicy:
             raise ConfigurationError(f"on_side_effect={self.on_side_effect!r}: choose 'warn', 'disable' or 'ignore'.")
 
     def warn(self, message: str, category: type[Warning] = MonitorWarning) -> None:
-        """Warn, on the first process; a message is given once."""
+        """Warn on the first process; equal messages are given once."""
         if message not in self._given:
             self._given.add(message)
             rank_zero_only(warn_user)(f"{self.speaker}: {message}", category)
 
     def heed_side_effects(self, names: Sequence[str]) -> str:
-        """Warn of what evaluations changed for good.
+        """Warn of changes by evaluations that cannot be undone.
 
         Args:
-            names: Names of what was changed; none if nothing was.
+            names: Names of the changed objects; may be empty.
 
         Returns:
-            Why the monitor is to be switched off; ``""`` where it goes on.
+            The reason to switch the monitor off; ``""`` if it stays on.
         """
         if not names or self.on_side_effect == "ignore":
             return ""
@@ -85,11 +87,11 @@ class ErrorPolicy:
 
         Args:
             error: The error.
-            fatal: Whether it ends the training whatever ``on_error`` says, as a wrong configuration does before the
-                training. Every guard lets a fatal error through.
+            fatal: Whether it ends the training for any ``on_error``, like a wrong configuration before the training.
+                Every guard raises a fatal error again.
 
         Raises:
-            Exception: The error itself, where it is fatal or ``on_error="raise"``.
+            Exception: The error itself, if it is fatal or ``on_error="raise"``.
         """
         if fatal:
             self._fatal = error
@@ -105,15 +107,15 @@ class ErrorPolicy:
         always_warn: bool = False,
         failed: str = UNWRITTEN,
     ) -> T | None:
-        """Call what may fail without harm: pictures, files, loggers, state of another version, hooks.
+        """Call a function whose failure need not end the training: pictures, files, loggers, hooks.
 
-        Where the error cannot be told, since memory is short for example, the log gets its type.
+        If the warning itself fails, for example for lack of memory, the log gets the type of the error.
 
         Args:
             action: Function to call.
-            otherwise: Returned where the function failed.
-            always_warn: Whether an error costs a warning even with ``on_error="raise"``.
-            failed: Text of the warning, in front of the error.
+            otherwise: Returned if the function failed.
+            always_warn: Whether an error becomes a warning even with ``on_error="raise"``.
+            failed: Beginning of the warning, before the error.
         """
         try:
             return action()
@@ -128,7 +130,7 @@ class ErrorPolicy:
             return otherwise
 
     def _tell(self, failed: str, error: Exception) -> None:
-        """Warn of an error once, whatever guards it passes, unless enough warnings began alike."""
+        """Warn of an error once, also if it passes several guards, up to ``MOST_WARNINGS`` with the same beginning."""
         if TOLD in vars(error):
             return
         vars(error)[TOLD] = True
@@ -136,7 +138,7 @@ class ErrorPolicy:
             self.warn(f"{failed}: {describe_error(error)}")
 
     def unguarded(self, function: Callable[[], T]) -> T:
-        """Call a function of the user's own, whose error ends the training, whatever guards it meets.
+        """Call a user's function; an error in it ends the training, through all guards.
 
         Raises:
             Exception: What the function raises.
@@ -149,7 +151,7 @@ class ErrorPolicy:
 
 
 def guarded(hook: Hook) -> Hook:
-    """Decorate a hook of a callback with an ``_error_policy``: an error in it costs a warning, not the training."""
+    """Decorate a hook of a callback: its ``_error_policy`` turns errors of the hook into warnings, or raises them."""
 
     @wraps(hook)
     def safe(self: Any, *arguments: Any, **named: Any) -> Any:

@@ -1,8 +1,8 @@
-"""The one door to Lightning: to the package ``lightning``, to ``pytorch_lightning``, or to both, which are two copies.
+"""The only imports of Lightning: ``lightning``, ``pytorch_lightning``, or both, which are two copies of one package.
 
-A callback must inherit from the ``Callback`` of the package whose Trainer it is given to: a bare ``callbacks=monitor``
-and LightningCLI look at its class. Importing a second copy would cost time, and Lightning's lines would go to another
-logger. So the bases grow: the first package is imported here, and the other one is joined when the user imports it.
+A callback must inherit from the ``Callback`` of its Trainer's package: ``callbacks=monitor`` without a list, and
+LightningCLI, check its class. Importing a second copy would take time, and Lightning's lines would go to another
+logger. So this module imports one package. When the user imports the other one, its ``Callback`` becomes another base.
 """
 
 import sys
@@ -19,7 +19,7 @@ from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only
 __all__ = ["LightningModule", "PackageCallback", "Trainer", "rank_zero_info", "rank_zero_module", "rank_zero_only"]
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
-"""Names of the two copies; where neither is imported yet, the first that is installed is."""
+"""Names of the two copies. If neither is imported yet, the first installed one is imported."""
 
 NOT_INSTALLED = (
     "{} needs Lightning, and neither lightning nor pytorch_lightning can be imported; run: pip install lightning"
@@ -27,19 +27,19 @@ NOT_INSTALLED = (
 
 
 class WithoutLightning:
-    """Base of the callbacks where no Lightning is installed: they can be imported, and not made."""
+    """Base of the callbacks if no Lightning is installed: they can be imported, but not created."""
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
-        """Raise a ModuleNotFoundError that says what to install."""
+        """Raise a ModuleNotFoundError with the package to install."""
         raise ModuleNotFoundError(NOT_INSTALLED.format(cls.__name__), name="lightning")
 
 
 class Joining:
-    """A class whose bases grow."""
+    """A class that can get further base classes."""
 
     @classmethod
     def join(cls, bases: Iterable[type]) -> None:
-        """Inherit from further classes too."""
+        """Inherit from further classes."""
         cls.__bases__ += tuple(base for base in bases if base not in cls.__bases__)
 
 
@@ -55,7 +55,7 @@ def imported_callbacks() -> list[type]:
 
 
 def import_one() -> None:
-    """Import the first package that can be, unless one is imported already."""
+    """Import the first package that can be imported, unless one is imported already."""
     for package in () if imported_callbacks() else PACKAGES:
         with suppress(ImportError):
             import_module(callback_module(package))
@@ -63,7 +63,7 @@ def import_one() -> None:
 
 
 def is_installed(package: str) -> bool:
-    """Tell whether a package can be found; nothing is imported."""
+    """Return whether a package can be found; nothing is imported."""
     try:
         return find_spec(package.partition(".")[0]) is not None
     except (ImportError, ValueError):
@@ -93,9 +93,9 @@ else:
 
 
 class JoiningFinder(MetaPathFinder):
-    """Notices, among the imports of a process, when the other package has defined its ``Callback``; it finds nothing.
+    """Watches the imports of a process until the other package has defined its ``Callback``; it never finds a module.
 
-    Every import asks the finders of ``sys.meta_path``. A package defines its ``Callback`` early and imports many more
+    Every import calls the finders of ``sys.meta_path``. A package defines its ``Callback`` early and imports many more
     modules, so ``PackageCallback`` inherits from it before the package's own import is over.
     """
 
@@ -103,10 +103,10 @@ class JoiningFinder(MetaPathFinder):
         self._awaited = callback_module(package)
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
-        """Join the package's ``Callback`` once it is there."""
+        """Add the package's ``Callback`` as a base once it is defined."""
         if self._awaited and hasattr(sys.modules.get(self._awaited), "Callback"):
             self._awaited = ""
-            with suppress(TypeError):  # a class of the user's own, whose bases would have no common order
+            with suppress(TypeError):  # a user's class for which no order of the bases exists
                 PackageCallback.join(imported_callbacks())
 
 

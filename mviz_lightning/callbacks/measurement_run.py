@@ -1,4 +1,4 @@
-"""One run of a session: measure and explain, within the time budget; a failure costs only what failed."""
+"""One run of a session: measure and explain, within the time budget; after a failure, only its result is missing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ HIGH = 0.10
 """Share of the time above which a run counts as expensive."""
 
 LASTING, NOTICED = 3, 10.0
-"""A warning follows this many expensive runs in a row, if they took more than this many seconds together."""
+"""Number of consecutive expensive runs after which a warning is given, if they took more than this many seconds."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class RunResult:
 
     Attributes:
         values: Name without prefix -> value; empty when the run failed.
-        note: What a reader of the history has to know.
-        explained: Name of every method that was applied -> its result; of a further head, behind the head's name.
+        note: Remarks for a reader of the history.
+        explained: Name of every applied method -> its result; for a further head, the name begins with the head's name.
         put_off: Whether the time budget put the run off.
-        evidence: Name -> what the alarm reads beside the values.
-        advice: How many examples narrower intervals need.
+        evidence: Name -> further value for the alarm.
+        advice: Advice on the number of examples for narrower intervals.
         patterns: Head -> its scores by pattern of presence, with ``absence=True``; ``""`` is the main head.
         heads: The further heads that were measured: their values and evidence begin with their names.
     """
@@ -52,7 +52,7 @@ class MeasurementRun:
 
     Attributes:
         session: The session.
-        error_policy: Decides what a failure costs.
+        error_policy: Decides whether a failure becomes a warning or ends the training.
         time_budget: Decides whether there is time.
     """
 
@@ -65,14 +65,14 @@ class MeasurementRun:
         """End the sanity check: drop what it collected, and raise on all processes what failed on one.
 
         Args:
-            unknown: Message where there is no such loader; ``""`` where there is.
+            unknown: Message if the loader does not exist; ``""`` if it exists.
 
         Returns:
-            Why the model cannot be measured in this training; ``""`` where it can.
+            The reason why the model cannot be measured in this training; ``""`` if it can.
         """
         try:
             if unknown:
-                raise ConfigurationError(unknown)  # noqa: TRY301 - told as all other reasons are
+                raise ConfigurationError(unknown)  # noqa: TRY301 - handled like all other reasons
             self.session.check(complete=False)
             self.session.remarks.say(self._tried(), noted=False)
         except Exception as error:
@@ -85,14 +85,14 @@ class MeasurementRun:
         return ""
 
     def _tried(self) -> str:
-        """Say how the model is called; nothing where it was not tried on this process."""
+        """Return a line about the call of the model; ``""`` if it was not tried on this process."""
         return self.session.call and (
             f"the model is called as {self.session.call}. Run once per distinct input, not once per row: "
             f"{self.session.reused}"
         )
 
     def attempt(self, methods: Sequence[Explainer], *, early: bool, moment: tuple[int, int] = (0, 0)) -> RunResult:
-        """Measure the model, and apply methods where it could be measured, as far as there is time.
+        """Measure the model, then apply methods, as far as the time budget allows.
 
         Args:
             methods: The methods that are due.
@@ -110,7 +110,7 @@ class MeasurementRun:
             self.error_policy.warn(str(error))
             return RunResult(note=str(error))
         except Exception as error:
-            # A wrong configuration ends the training before it begins, but not an hour later.
+            # A wrong configuration ends the training only before its first step, not an hour later.
             fatal = is_misconfigured(error) and not dry_run_done and early
             failure = self.error_policy.absorb(error, fatal=fatal)
             self.error_policy.warn(
@@ -122,7 +122,7 @@ class MeasurementRun:
         return self._completed(measured, methods, moment)
 
     def _failed_head(self, name: str, error: Exception) -> None:
-        """Say that a further head could not be measured."""
+        """Note that a further head could not be measured."""
         self._note(f"head {name} could not be measured: {self.error_policy.absorb(error)}")
 
     def _note(self, failure: str) -> None:
@@ -150,7 +150,7 @@ class MeasurementRun:
         return replace(found, evidence=evidence, advice=advice, patterns=patterns, heads=heads)
 
     def explain(self, methods: Sequence[Explainer], moment: tuple[int, int] = (0, 0)) -> RunResult:
-        """Explain the model as it is now, after a run, whatever the time budget says.
+        """Explain the present model after a run; the time budget is not checked.
 
         Args:
             methods: The methods to apply.
@@ -174,9 +174,9 @@ class MeasurementRun:
     def _apply(
         self, methods: Iterable[Explainer], moment: tuple[int, int], spent: int, heads: Iterable[str]
     ) -> dict[str, MethodRun]:
-        """Apply methods one after the other, each with the rows that those before it left of the budget.
+        """Apply methods one after the other, each with the remaining rows of the budget.
 
-        All heads explain by one method before the next begins: they ask for the same rows.
+        A method is applied to all heads before the next method, because its rows are the same for all heads.
         """
         explained: dict[str, MethodRun] = {}
         for method in methods:

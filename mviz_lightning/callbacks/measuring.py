@@ -12,11 +12,11 @@ from mviz_lightning.callbacks.schedule import NEVER_RAN
 from mviz_lightning.callbacks.trainer_run import TrainerRun
 
 UNRELEASED = "the user's step could not be put back"
-"""What is said if the hooks of the observation cannot be removed."""
+"""Beginning of a warning if the hooks of the observation cannot be removed."""
 
 
 class Measuring(Remembering):
-    """A monitor that measures at every validation, and tells what it found at the end.
+    """A monitor that measures at every validation, and reports the results at the end.
 
     Attributes:
         dataloader_idx: Index of the validation loader whose examples are used.
@@ -29,8 +29,8 @@ class Measuring(Remembering):
 
     @guarded
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check what can be checked before data flows."""
-        policy = self._error_policy  # that of the guard around this hook; the run gets another
+        """Check everything that can be checked without data."""
+        policy = self._error_policy  # the guard around this hook uses it; _begin sets another one
         self._phase = str(getattr(stage, "value", stage)) if self._revisited is None else "fit"
         try:
             self._begin(trainer, pl_module)
@@ -59,7 +59,7 @@ class Measuring(Remembering):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Measure at the last batch: callbacks that average weights put the others back when the epoch ends."""
+        """Measure at the last batch, before callbacks that average weights restore the other weights."""
         self._error_policy.guard(self._run.release, failed=UNRELEASED)
         if not self._run.disabled:
             self._run.dry_run(trainer, pl_module)
@@ -68,30 +68,30 @@ class Measuring(Remembering):
 
     @guarded
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log, before callbacks look at the values and the logger writes the row of the validation loss."""
+        """Log the run, before callbacks read the values and the logger writes the row of the validation loss."""
         if trainer.sanity_checking:
             self._run.finish_dry_run(trainer_facts.unknown_loader(trainer, self.dataloader_idx))
             return
         self._error_policy.guard(partial(self._run.measure, trainer), failed="a run failed")
         if (row := self._run.publish(trainer, pl_module)) is not None:
             self._closing.add(row)
-            if self._revisited is None:  # an action changes a training
+            if self._revisited is None:  # actions need a training
                 self._run.act(trainer, pl_module, row)
 
     @guarded
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give callbacks that monitor a key a value, where an error kept the run from being logged."""
+        """Provide a value for monitored keys if an error prevented the logging of the run."""
         if not trainer.sanity_checking:
             trainer_facts.stand_in_monitored(trainer, self.name, self._run.keys, self.history)
 
-    # A test is measured as a validation is.
+    # A test is measured like a validation.
     on_test_batch_start = on_validation_batch_start
     on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end
 
     @guarded
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Explain the model as it is at the end."""
+        """Explain the final model."""
         self._run.explain_end(trainer)
 
     @guarded
@@ -103,20 +103,20 @@ class Measuring(Remembering):
 
     @guarded
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Tell what was found, when all else is said, and send it back from a spawned process."""
+        """Report the results after all other output; a spawned process sends them back."""
         if self._revisited is None:
             self._error_policy.guard(partial(self._closing.tell, table=self._run.fits))
             self._error_policy.guard(self._run.reporter.close)
         self.send_back(trainer)
 
     def finish_revisits(self) -> None:
-        """Draw the curves and the examples over all moments that were revisited, and tell what was found."""
+        """Draw the curves and the examples over all revisited moments, and report the results."""
         self._run.finish()
         self._closing.tell(table=True)
         self._run.reporter.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Draw what was found before an error ended the training, without hiding that error."""
+        """Draw the results so far when an error ends the training, without hiding this error."""
         self._error_policy.guard(self._run.release, failed=UNRELEASED, always_warn=True)
         self._error_policy.guard(self._run.break_off, always_warn=True)
         self._error_policy.guard(partial(self._closing.tell, table=False, always_warn=True), always_warn=True)

@@ -1,4 +1,4 @@
-"""What checkpoints and copies of the monitor keep: its history, explanations, schedule and fixed examples."""
+"""The state of the monitor in checkpoints and copies: history, explanations, schedule and fixed examples."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ SKIPPED = (
     "no run at step {step}: the checkpoint was written before the validation of that step, which Lightning leaves out "
     "when it resumes; ModelCheckpoint(every_n_epochs=1, save_on_train_epoch_end=False) writes after each validation"
 )
-"""What is said of a validation that a training resumes without."""
+"""Line of the log about a validation that a resumed training leaves out."""
 
 
 class Remembering(Monitor):
@@ -48,7 +48,7 @@ class Remembering(Monitor):
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Continue with the examples and the history of the fit, or begin anew."""
         require_own_name(trainer, self.name)
-        if self._address.is_abroad and (found := self._address.peek()):  # of a run before, forked too
+        if self._address.is_abroad and (found := self._address.peek()):  # results of an earlier run, also in a fork
             self._take(found)
         fits, again = self._phase == "fit", self._revisited is not None
         continues = fits and not again and trainer.global_step > 0 and self._fit_session.measures(pl_module)
@@ -60,10 +60,10 @@ class Remembering(Monitor):
                 past.clear()
 
     def revisit(self, moment: Revisited) -> None:
-        """Measure each validation from now on as the one that the training made at a moment, however it began.
+        """Measure each further validation as the validation of a training at a moment.
 
-        All that is due at some validation is due at this one. The runs of all moments are one history, and each is
-        judged by the runs of its training, as far as the checkpoint holds them.
+        All methods are due at it. The runs of all moments form one history. Each run is judged by the earlier runs of
+        its training, as far as the checkpoint holds them.
 
         Args:
             moment: The moment of the next validation. The trainer's own epoch and step are those of the checkpoint.
@@ -73,7 +73,7 @@ class Remembering(Monitor):
 
     @guarded
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say that a validation is missing, where a training resumes without it."""
+        """Log a line about a validation that a resumed training leaves out."""
         step = trainer_facts.step(trainer)
         if trainer_facts.skips_validation(trainer) and all(row.step != step for row in self.history.fitted):
             self._fit_session.remarks.say(SKIPPED.format(step=step))
@@ -92,11 +92,11 @@ class Remembering(Monitor):
 
     @property
     def state_key(self) -> str:
-        """Key of the monitor's state in a checkpoint; monitors of other names have other keys."""
+        """Key of the monitor's state in a checkpoint; it contains the name of the monitor."""
         return self._generate_state_key(name=self.name)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return history and probe in plain types, which every way of loading checkpoints accepts."""
+        """Return history and probe in plain types, which PyTorch loads also with ``weights_only=True``."""
         return self._error_policy.guard(self._state, {}) or {}
 
     def _state(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class Remembering(Monitor):
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue with the history and, in fit, with the same probe; outside fit a history that is there stays."""
+        """Continue with the history and, in fit, with the same probe; outside fit, keep an existing history."""
         self._error_policy.guard(partial(self._load, state_dict), failed="the checkpoint could not be read")
 
     def _load(self, state_dict: dict[str, Any]) -> None:
@@ -133,7 +133,7 @@ class Remembering(Monitor):
         self._report_damages(saved)
 
     def _go_back(self, saved: Saved, moment: Revisited) -> None:
-        """Take the examples and the runs before a moment; of other data, none of the checkpoint's tell anything."""
+        """Take the examples and the earlier runs from the checkpoint of a moment; nothing if the data are others."""
         if moment.same_data:
             training = History(self.history.modalities)
             training.load(saved["history"])
@@ -148,7 +148,7 @@ class Remembering(Monitor):
         return {name: list(modality.leaves) for name, modality in self.config.modalities.items()}
 
     def _compare(self, saved: Saved) -> None:
-        """Say which modalities are others than those of the checkpoint; an older version did not write them."""
+        """Warn of modalities that differ from those of the checkpoint; older versions did not write them."""
         before = saved["modalities"].read(dict[str, list[str]]) if saved.holds("modalities") else None
         now = self._leaves
         if before is not None and before != now:

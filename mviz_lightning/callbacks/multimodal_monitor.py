@@ -1,4 +1,4 @@
-"""The monitor: its arguments, and what a run of a trainer begins with."""
+"""The monitor: its arguments, and the objects with which a run of a trainer begins."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -36,8 +36,8 @@ class MultimodalMonitor(Measuring):
     are and what the task is. With labels it logs scores too. ``explainers`` add explanations of single examples, such
     as DIME. The training ends with the same bits as without the monitor.
 
-    Limits: recombined examples may be unlike any real one. A shortcut that training and validation data share cannot be
-    seen.
+    Limits: recombined examples may be unlike any real one. The monitor cannot detect a shortcut that training and
+    validation data share.
 
     Args:
         modalities: Name -> where the modality lies in a batch: the path of a leaf, a list of paths that belong
@@ -45,28 +45,28 @@ class MultimodalMonitor(Measuring):
             ``{"image": "pixel_values", "text": ["ids", "mask"]}``; for nested tuples:
             ``{"image": "0.0", "text": "0.1"}``.
         target: Path of the labels: numbers, or strings that name classes; -100 marks an example without a label. By
-            default the labels that your step's loss or metric gets; without any, no scores are logged. Of a model with
-            several heads, this, ``task``, ``score`` and ``class_names`` take a dict, name of a head -> value.
-        task: ``"multiclass"``, ``"binary"``, ``"multilabel"`` or ``"regression"``. By default what your step's loss or
-            metric tells, else a guess from labels and outputs, which the log names.
-        predict: ``(module, batch) -> outputs``, a function or its dotted path, to measure other scores than those that
-            your step gives to its loss. By default the monitor finds the call.
-        score: A torchmetric of predictions and targets. By default the one that your step updates, else accuracy of
-            classes, label-ranking average precision of labels, the target's value at the highest output for soft
-            labels, R² for a regression.
-        num_examples: Number of validation examples that are recombined. By default 128, or 256 where encodings are
-            reused and the fusion is cheap.
+            default the labels that your step's loss or metric gets; without labels, no scores are logged. For a model
+            with several heads, ``target``, ``task``, ``score`` and ``class_names`` take a dict, head -> value.
+        task: ``"multiclass"``, ``"binary"``, ``"multilabel"`` or ``"regression"``. By default the task of your step's
+            loss or metric, otherwise a guess from labels and outputs; the log shows it.
+        predict: ``(module, batch) -> outputs``, a function or its dotted path, to measure other scores than those in
+            your step's loss. By default the monitor finds the call.
+        score: A torchmetric of predictions and targets. By default the one that your step updates. Without one:
+            accuracy for classes, label-ranking average precision for labels, the target's value at the highest output
+            for soft labels, R² for a regression.
+        num_examples: Number of validation examples that are recombined. By default 128, or 256 if encodings are reused
+            and the fusion is cheap.
         group_size: Number of examples that are recombined with one another. By default 16 for up to four modalities,
-            and twice as many where ``num_examples`` doubles. Two modalities take ``num_examples * group_size`` rows.
+            and twice as many if ``num_examples`` doubles. Two modalities take ``num_examples * group_size`` rows.
         reference: Number of validation examples that are kept in memory.
         pairs: Whether the interaction is split by pairs of modalities. By default for three and four modalities.
         budget: Largest number of rows that a run evaluates: contribution shares first, then as many examples of the
-            explainers as the rest allows. By default no limit. Where it allows no two groups of the usual size, and
-            ``group_size`` is not given, groups are smaller, and the log says what the intervals became: 256 rows are
-            enough for 7 groups of 6.
+            explainers as the rest allows. By default no limit. If it is not enough for two groups of the usual size,
+            and ``group_size`` is not given, groups are smaller, and the log shows the width of the intervals: 256 rows
+            are enough for 7 groups of 6.
         chunk_size: Number of rows in one forward; it is halved when memory runs out.
         reuse: Whether a submodule that depends on one modality runs once for each input instead of once for each row.
-            The monitor checks that the outputs are the same, and evaluates every row where they are not.
+            The monitor checks that the outputs are the same; if they are not, it evaluates every row.
         explainers: Methods of ``mviz_lightning.explainers``, for example ``[DIME()]``, each with its own cadence.
         class_names: Name of each output, for pictures and tables: a list, or a dict, index -> name or name -> index.
         by_class: Whether total effects are also measured within each class of the labels: ``class/<c>/total/<m>``. They
@@ -74,11 +74,11 @@ class MultimodalMonitor(Measuring):
         subgroups: Path of a leaf whose values name groups of examples, for example ``"metadata.site"``; total effects
             are also measured within each group: ``subgroup/<s>/total/<m>``.
         pin: Indices of validation examples that are always explained.
-        show_inputs: Whether pictures and tables may show your data; if not, they show attributions alone.
-        every_n_validations: Validations from one run to the next. EarlyStopping counts a validation without a run as
-            one without improvement.
-        pictures_every_n_validations: Validations from one drawing of the curves to the next. They are also drawn after
-            the first validation and at the end.
+        show_inputs: Whether pictures and tables may show your data; if not, they show only attributions.
+        every_n_validations: Number of validations from one run to the next. EarlyStopping counts a validation without
+            a run as one without improvement.
+        pictures_every_n_validations: Number of validations from one drawing of the curves to the next. Curves are also
+            drawn after the first validation and at the end.
         max_overhead: Largest share of the time that the monitor may take, for example 0.05. Explanations are put off
             first, contribution shares last. By default no limit.
         dataloader_idx: Index of the validation loader whose examples are used.
@@ -86,26 +86,26 @@ class MultimodalMonitor(Measuring):
             resumes from a checkpoint without them draws them again.
         seed: Seed of all random draws of the monitor.
         name: Prefix of the logged keys, and name of the folder of files; each monitor of a trainer needs its own.
-        on_error: What an error costs. ``"warn"``: the result that failed, or the monitor where the model cannot be
-            measured, with a warning. ``"raise"``: the training. Wrong arguments always end it before it begins.
+        on_error: Effect of an error. ``"warn"``: a warning and a missing result; the monitor is off if the model cannot
+            be measured. ``"raise"``: the training ends. Wrong arguments always end the training before it begins.
         measures: Measures of other papers that are logged beside the shares: ``"shapley"``, ``"intershap"``,
             ``"mm_shap"``. For two modalities the first two take no further rows. By default none.
-        on_disagreement: What is done where the monitor's outputs of a few validation examples are not those that your
-            own step computed: ``"withhold"`` the shares, with a warning; ``"log"`` them all the same.
-        absence: Whether the scores without each modality are measured, where the model accepts its absence:
+        on_disagreement: What to do if the monitor's outputs of a few validation examples differ from those that your
+            own step computed: ``"withhold"`` the shares, with a warning; ``"log"`` them with a note.
+        absence: Whether the scores without each modality are measured, if the model accepts its absence:
             ``score_without/<m>``, and a table by pattern of presence. Each pattern takes ``num_examples`` rows.
         positions: Number of positions of an example at which outputs of maps ``(B, C, H, W)`` and sequences
             ``(B, T, C)`` are read, a fixed sample in proportion to the labels.
-        region: Of which positions single predictions are explained: a class (index or name), a position
+        region: The positions for which single predictions are explained: a class (index or name), a position
             ``(12, 40)``, a box ``(slice(0, 9), slice(0, 9))``, or a function from the ``(H, W)`` labels of an example
             to a mask. By default the most frequent class of the example that is not the most frequent of all.
         heads: Names of the heads that are monitored, for example ``["noun", "verb"]``; by default all that your step
-            compares with labels. The log names them. Values of the main head have keys without prefix, those of the
-            others begin with the head's name: ``noun/total/<m>``.
-        draws: Number of draws over which the outputs are averaged of a model that samples in evaluation mode (dropout
+            compares with labels. The log names them. Keys of the main head have no prefix; keys of a further head begin
+            with its name: ``noun/total/<m>``.
+        draws: Number of draws over which the outputs are averaged, for a model that samples in evaluation mode (dropout
             that stays on, a variational latent). Each draw counts as rows of its own. By default 1.
-        on_side_effect: What is done where running the model changes what cannot be put back, a global variable for
-            example: ``"warn"`` and go on, ``"disable"`` the monitor, or ``"ignore"`` it.
+        on_side_effect: What to do if running the model changes something that cannot be undone, for example a global
+            variable: ``"warn"`` and continue, ``"disable"`` the monitor, or ``"ignore"`` it.
         report: Whether the report page is written at the end: ``report.html`` in the folder of the run's files, one
             file that shows the whole run in a browser.
         progress_bar: Whether the trainer's progress bar shows ``weakest_total``, the smallest total effect.
@@ -115,8 +115,8 @@ class MultimodalMonitor(Measuring):
         explanation_history: All explanations of the fit so far.
 
     Raises:
-        ConfigurationError: An argument has a value that it cannot have. What depends on the model and the data is
-            checked in Lightning's sanity check, which raises it too where an argument or a line to paste mends it.
+        ConfigurationError: An argument has a value that is not allowed. Lightning's sanity check raises it too, if the
+            model or the data require another argument.
 
     Example:
         >>> monitor = MultimodalMonitor({"image": "pixel_values", "text": ["input_ids", "attention_mask"]})

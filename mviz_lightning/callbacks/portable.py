@@ -25,7 +25,7 @@ class Portable(PackageCallback):
     _address: ReturnAddress
 
     def __copy__(self) -> "Portable":
-        """Return a deep copy: one that shared its history would empty the original's when it is fitted."""
+        """Return a deep copy: fitting a copy with a shared history would empty the history of the original."""
         return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -34,11 +34,11 @@ class Portable(PackageCallback):
 
     @guarded
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Send results back where the run ends in a process that was spawned for it."""
+        """Send the results back at the end of a run in a spawned process."""
         self.send_back(trainer)
 
     def send_back(self, trainer: Trainer) -> None:
-        """Send results to the process in which the user holds this callback, if that is another one."""
+        """Send the results to the process with the user's callback object, if this is another process."""
         if trainer.is_global_zero and self._address.is_abroad:
             state = self.__getstate__()
             self._address.send({name: state[name] for name in self.RETURNED})

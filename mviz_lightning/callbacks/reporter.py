@@ -1,4 +1,4 @@
-"""Turn results into records: keep them, draw them, write them."""
+"""Turn results into records: store them, draw them, write them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,7 +43,7 @@ R = TypeVar("R", bound=Record)
 
 @dataclass
 class Reporter:
-    """Writes runs, pictures and tables to the sinks; on a process without sinks it only keeps results.
+    """Writes runs, pictures and tables to the sinks; on a process without sinks it only stores results.
 
     Attributes:
         history: Runs so far.
@@ -51,11 +51,11 @@ class Reporter:
         dashboard: Arrangement of the scalars.
         sinks: Destinations of the records.
         time_budget: Measures the time that pictures take.
-        drawings: Head -> how its results are drawn, once there are some; ``""`` is the main head.
+        drawings: Head -> context for drawing its results, after the first result; ``""`` is the main head.
         explainers: The methods whose examples may be drawn over the epochs.
         conclude: Returns the last lines of the summary.
         archive: Keeps results as numbers; None on a process without sinks.
-        told: What a line of the log told already of loggers that do not take some kind of record.
+        told: Lines of the log that were written already, such as those about records that a logger does not take.
     """
 
     history: History
@@ -75,7 +75,7 @@ class Reporter:
     _notes: PictureNotes = field(default_factory=PictureNotes)
 
     def write(self, row: RunRecord) -> None:
-        """Keep and write a run with values, or with a note why it has none."""
+        """Store and write a run with values, or with a note why it has none."""
         if not row.values and not row.note:
             return
         self.history.add(row)
@@ -90,7 +90,7 @@ class Reporter:
                 self.drawings |= {} if drawing == self.drawings.get(head) else {head: drawing}
 
     def show(self, found: TimedResult, *, with_trainer_row: bool) -> None:
-        """Keep a result, draw and write it; the sounds of its examples are written once a training.
+        """Store a result, draw it and write it; the sounds of its examples are written once in a training.
 
         Args:
             found: The result, and the moment at which it was found.
@@ -166,7 +166,7 @@ class Reporter:
         _raise_first([*undrawn, *failures, *unwritten])
 
     def hand_over(self, page: Path) -> None:
-        """Give the report page to the loggers that take files."""
+        """Write the report page to the loggers that take files."""
         entries = self.explanation_history.entries
         last = max([row.step for row in self.history] + [entry.step for entry in entries], default=0)
         _raise_first(self._put([FileRecord("report", page)], last, with_trainer_row=False))
@@ -193,7 +193,7 @@ class Reporter:
         return drawn, failures
 
     def _put(self, records: Sequence[Record], step: int, *, with_trainer_row: bool) -> list[Exception]:
-        """Write records under the monitor's prefix, and how to read new kinds of pictures; return the errors."""
+        """Write records under the monitor's prefix, and notes on new kinds of pictures; return the errors."""
         if line := advice():
             self._tell(PREFIX + line, once="fonts")
         records = [*records, *self._notes.of(records)]
@@ -201,7 +201,7 @@ class Reporter:
         return self._for_each_sink(lambda sink: self._write(sink, named, step, with_trainer_row=with_trainer_row))
 
     def _write(self, sink: Sink, records: Sequence[Record], step: int, *, with_trainer_row: bool) -> None:
-        """Write what a sink takes; say once what it does not take."""
+        """Write the records that a sink takes; log once which kinds it does not take."""
         self._tell_untaken(sink, {KINDS[type(record)] for record in records if not isinstance(record, sink.takes)})
         if taken := [record for record in records if isinstance(record, sink.takes)]:
             sink.write(taken, step, with_trainer_row=with_trainer_row)
@@ -213,7 +213,7 @@ class Reporter:
             self._tell(line)
 
     def _tell(self, line: str, once: str = "") -> None:
-        """Write a line to the log, once a training; of lines about the same, the first."""
+        """Write a line to the log, once in a training; of several lines with one ``once``, only the first."""
         if (key := once or line) not in self.told:
             self.told.add(key)
             rank_zero_info(line)
@@ -235,7 +235,7 @@ def named_by_head(head: str, records: Iterable[R]) -> list[R]:
 
 
 def _each(action: Callable[[A], B], over: Iterable[A]) -> tuple[list[B], list[Exception]]:
-    """Apply an action to all items; an item that fails costs only itself. Return results and errors."""
+    """Apply an action to all items, also after a failure. Return results and errors."""
     done, failures = [], []
     for one in over:
         try:

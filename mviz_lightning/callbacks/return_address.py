@@ -1,4 +1,4 @@
-"""What a callback finds in a process that a strategy spawned comes back to the object that the user holds."""
+"""Send the results of a callback from a spawned process back to the user's callback object."""
 
 import multiprocessing
 import os
@@ -17,10 +17,11 @@ T = TypeVar("T")
 
 
 class ReturnAddress:
-    """A file that a spawned process leaves for the process that spawned it; only the same user can read it.
+    """A file from a spawned process to the process that spawned it; only the same user can read it.
 
-    With ``ddp_spawn``, ``ddp_fork`` and ``ddp_notebook`` callbacks live in other processes, and their results end with
-    them. No hook of a callback runs where the user's own object lives, so this object reads the file when it is asked.
+    With ``ddp_spawn``, ``ddp_fork`` and ``ddp_notebook`` callbacks run in other processes, and their results are lost
+    when these end. No hook of a callback runs in the process with the user's own object. So this object reads the file
+    when its results are accessed.
     """
 
     def __init__(self) -> None:
@@ -28,7 +29,7 @@ class ReturnAddress:
         finalize(self, self._path.unlink, missing_ok=True)
 
     def __reduce__(self) -> Any:
-        """A copy is another callback, with an address of its own; a process that is being spawned keeps this one."""
+        """Return a new address for a copy, which is another callback, but this address for a spawned process."""
         return (ReturnAddress, ()) if get_spawning_popen() is None else (_same, (self._home, self._path))
 
     @property
@@ -38,14 +39,14 @@ class ReturnAddress:
         return parent is not None and parent.pid == self._home
 
     def send(self, found: Mapping[str, Any]) -> None:
-        """Leave values for the process at home."""
+        """Write values for the process with the user's object."""
         handle, written = mkstemp(prefix=self._path.name, dir=self._path.parent)
         with os.fdopen(handle, "wb") as file:
             pickle.dump(found, file)
         Path(written).replace(self._path)
 
     def receive(self) -> Mapping[str, Any]:
-        """Return, once, what came home; nothing elsewhere."""
+        """Return, once, the values that a spawned process sent; an empty mapping in any other process."""
         if os.getpid() != self._home:
             return {}
         found = self.peek()
@@ -53,7 +54,7 @@ class ReturnAddress:
         return found
 
     def peek(self) -> Mapping[str, Any]:
-        """Return what lies at the address."""
+        """Return the values in the file, without deleting it; an empty mapping without a file."""
         try:
             with self._path.open("rb") as file:
                 return dict(pickle.load(file))  # noqa: S301 - of a process of the same run
@@ -71,7 +72,7 @@ def _same(home: int, path: Path) -> ReturnAddress:
 
 
 class Returned(Generic[T]):
-    """An attribute whose value comes back from a spawned process; to read it takes what has come back so far."""
+    """An attribute whose value comes back from a spawned process; each access first takes the values sent so far."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name

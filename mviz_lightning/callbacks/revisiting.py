@@ -1,4 +1,4 @@
-"""A moment of a training that its checkpoint tells, and how a trainer goes back to it."""
+"""The moment of a checkpoint in its training, and how a trainer returns to it."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -8,7 +8,7 @@ from typing import Any
 from mviz_lightning.callbacks.lightning_packages import Trainer
 
 LOOP, PROGRESS, STEPPED = "epoch_loop.state_dict", "epoch_progress", "_batches_that_stepped"
-"""Where Lightning's checkpoints hold the state of the loop over batches, the epochs so far, and the steps so far."""
+"""Keys in Lightning's checkpoints: state of the loop over batches, number of epochs so far, number of steps so far."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Revisited:
     Attributes:
         epoch: Epoch of the training.
         step: Step on the x-axis of the loggers, at which a validation of these weights is logged.
-        same_data: Whether the validation set is that of the training, whose examples the checkpoint may hold.
+        same_data: Whether the validation set is the training's own; the checkpoint may hold examples of it.
     """
 
     epoch: int
@@ -32,11 +32,11 @@ class Revisited:
     def of(cls, checkpoint: Mapping[str, Any], *, same_data: bool = True) -> "Revisited":
         """Return the moment of a checkpoint: epoch and step of the validation that measures its weights.
 
-        A checkpoint is written after that validation, or before it: Lightning counts the step only after both, and the
-        epoch only when it is over.
+        A checkpoint may be written after or before this validation: Lightning counts the step only after both, and the
+        epoch only at its end.
 
         Args:
-            checkpoint: What the file holds.
+            checkpoint: The content of the file.
             same_data: Whether the validation set is that of the training.
         """
         loop = fit_loop_of(checkpoint)
@@ -50,7 +50,7 @@ class Revisited:
 
 
 def fit_loop_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a checkpoint holds of the counts of its fit; nothing where it holds weights alone."""
+    """Return the counts of the fit in a checkpoint; an empty mapping if the checkpoint holds only weights."""
     loops = checkpoint.get("loops")
     found = loops.get("fit_loop") if isinstance(loops, Mapping) else None
     return found if isinstance(found, Mapping) else {}
@@ -62,7 +62,7 @@ def go_back(trainer: Trainer, moment: Revisited, fit_loop: Mapping[str, Any]) ->
     Args:
         trainer: A trainer that does not train.
         moment: The moment whose epoch and step it gets.
-        fit_loop: What the checkpoint holds of the counts.
+        fit_loop: The counts of the fit in the checkpoint.
     """
     state = deepcopy(dict(fit_loop) or trainer.fit_loop.state_dict())
     state[PROGRESS]["current"]["completed"], state[LOOP][STEPPED] = moment.epoch, moment.step

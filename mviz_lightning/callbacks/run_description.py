@@ -1,4 +1,4 @@
-"""What a run of a trainer was, for ``run.json``: what the session measures, and what callbacks and loggers add."""
+"""The description of a trainer's run for ``run.json``: session, callbacks and loggers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from mviz_lightning.sinks.records import RunRecord
 
 @dataclass
 class RunDescription:
-    """Describes a run; what the heads are is read after a run with values alone, and kept."""
+    """Describes a run. The heads are read only after a run with values, and stored."""
 
     _heads: list[dict[str, Any]] = field(default_factory=list)
 
@@ -33,7 +33,7 @@ class RunDescription:
             trainer: The trainer whose callback the monitor is.
             folder: Folder of the monitor's files.
             name: Name of the monitor.
-            session: What is measured.
+            session: The session that measures.
             alarm: The alarm that reads the monitor; None without one.
             row: The run that was just measured; None if none was.
         """
@@ -56,7 +56,7 @@ class RunDescription:
 
 
 def _own_arguments(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that the monitor itself keeps."""
+    """Return the arguments that the monitor itself stores."""
     plain = {name: value for name, value in shown.items() if isinstance(value, bool | int | float | str)}
     return {name: value for name, value in plain.items() if not name.startswith("_")}
 

@@ -1,4 +1,4 @@
-"""When the monitor's work is due, counted in validations and not by the clock."""
+"""The schedule of the monitor's work, counted in validations and not in time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +20,9 @@ class Counted:
 
     Attributes:
         validations: Number of validations so far.
-        overdue: Whether the run that was due last was put off.
-        explained: Name of a method -> number of the validation at which it was applied last.
-        steps: Name of a method -> step at which it was applied last.
+        overdue: Whether the last run that was due was put off.
+        explained: Name of a method -> number of the last validation at which it was applied.
+        steps: Name of a method -> last step at which it was applied.
     """
 
     validations: int = 0
@@ -33,11 +33,11 @@ class Counted:
 
 @dataclass
 class Schedule:
-    """The validations of a training, and what is due at each.
+    """The validations of a training, and the work that is due at each.
 
     Attributes:
-        every_n_validations: Validations from one run to the next.
-        pictures_every_n_validations: Validations from one drawing of the curves to the next.
+        every_n_validations: Number of validations from one run to the next.
+        pictures_every_n_validations: Number of validations from one drawing of the curves to the next.
         explainers: The methods, each with its own ``every_n_validations``.
         validations: Number of validations so far, the present one included.
         overdue: Whether the run that was due last was put off.
@@ -56,13 +56,13 @@ class Schedule:
             at_least(1, name, getattr(self, name))
 
     def count(self) -> bool:
-        """Count a validation of the fit; return whether the model is measured at it, in turn or overdue."""
+        """Count a validation of the fit; return whether a run is due at it, or overdue."""
         self.validations += 1
         overdue, self.overdue = self.overdue, False
         return overdue or (self.validations - 1) % self.every_n_validations == 0
 
     def put_off(self) -> None:
-        """Note that there was no time for the run that was due: it is overdue at the next validation."""
+        """Note that there was no time for the due run: it is overdue at the next validation."""
         self.overdue = True
 
     @property
@@ -91,11 +91,11 @@ class Schedule:
         self._steps |= dict.fromkeys(names, step)
 
     def unfinished(self, step: int) -> list[Explainer]:
-        """Return the methods that were not applied to the model as it is at this last step."""
+        """Return the methods that were not yet applied to the model of this last step."""
         return [explainer for explainer in self.explainers if self._steps.get(explainer.name) != step]
 
     def clear(self) -> None:
-        """Begin again: another training starts."""
+        """Reset all counts, because another training begins."""
         self._take(Counted())
 
     def state(self) -> dict[str, object]:
@@ -104,7 +104,7 @@ class Schedule:
         return counted | {"explained": dict(self._explained), "steps": dict(self._steps)}
 
     def load(self, state: Mapping[str, Any] | Saved) -> None:
-        """Continue from a checkpoint; begin again where one of its counts is damaged, since they belong together."""
+        """Continue from a checkpoint; if one of its counts is damaged, reset all, because they belong together."""
         self._take(Saved.of(state).read(Counted, Counted()))
 
     def _take(self, counted: Counted) -> None:

@@ -1,4 +1,4 @@
-"""The share of the time that the monitor may take, where the user set one (``max_overhead=``)."""
+"""The share of the time that the monitor may take, if the user set a limit (``max_overhead=``)."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,21 +6,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 SHARES = "the shares"
-"""Name of the work that is put off last; no method can have this name, since it has spaces."""
+"""Name of the work that is put off last; no method can have this name, because it contains a space."""
 
 PAGE = "the report page"
-"""Name of writing the page, which is never put off either: it follows the last run."""
+"""Name of the work of writing the page; it is never put off, because it follows the last run."""
 
 PREPARATION = "the preparation"
-"""Name of collecting examples and trying the model: its time is counted, but it is never put off."""
+"""Name of the work of collecting examples and trying the model: its time is counted, but it is never put off."""
 
 
 @dataclass
 class TimeBudget:
     """Counts the time of the monitor's work, and decides whether there is time for more.
 
-    Each piece of work is expected to take as long as the last time. Explanations are put off while all work of the
-    monitor, with them, would exceed the limit; contribution shares only while they would exceed it by themselves.
+    Each piece of work is expected to take as long as the last time. Explanations are put off while the monitor's total
+    work, including them, would exceed the limit. Contribution shares are put off only while they alone would exceed it.
 
     Attributes:
         limit: Largest share of the time since the beginning, such as 0.05; None for no limit.
@@ -41,11 +41,11 @@ class TimeBudget:
 
     @contextmanager
     def timed(self, work: str, *, more: bool = False) -> Iterator[None]:
-        """Count the time of a block, whether it fails or not.
+        """Count the time of a block, also if it fails.
 
         Args:
             work: Name of the piece of work.
-            more: Whether the time is added to the last time of that work, as for its pictures.
+            more: Whether the time is added to the last time of this work, for example the time of its pictures.
         """
         started = self.clock()
         try:
@@ -56,7 +56,7 @@ class TimeBudget:
             self._last[work] = (self._last.get(work, 0.0) if more else 0.0) + seconds
 
     def allows(self, work: str) -> bool:
-        """Return whether there is time for a piece of work; there is for work that was never done."""
+        """Return whether there is time for a piece of work; always True for work that was never done."""
         if self.limit is None or work not in self._last:
             return True
         spent = self._spent[SHARES] if work == SHARES else sum(self._spent.values())
@@ -64,7 +64,7 @@ class TimeBudget:
         return spent + expected <= self.limit * (self.clock() - self._began + expected)
 
     def settle(self, work: str, *, allowed: bool) -> str:
-        """Take a decision; return a note the first time in a row that the work is put off, and ``""`` otherwise."""
+        """Record a decision; return a note if work is put off that was not put off the last time, ``""`` otherwise."""
         said = work in self._waiting
         (self._waiting.discard if allowed else self._waiting.add)(work)
         return "" if allowed or said else f"put off: {work} (max_overhead={self.limit:g})"

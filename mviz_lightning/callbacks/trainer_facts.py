@@ -1,4 +1,4 @@
-"""What the callbacks read from the Trainer, and what they log through it."""
+"""Facts that the callbacks read from the Trainer, and values that they log through it."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -15,14 +15,14 @@ from mviz_lightning.session.history import History
 from mviz_lightning.sinks.portable_names import portable_key, portable_name
 
 LARGEST = 1e30
-"""Stands for a value that is worse than any share or score; finite in float32."""
+"""Size of a placeholder that is worse than any share or score; finite in float32."""
 
 VERSION = re.compile(r"version_([0-9]+)")
 """Name of a numbered folder. ``isdigit`` would accept "²", which ``int`` refuses."""
 
 
 def refuse_unsupported(trainer: Any) -> None:
-    """Refuse strategies with which the model cannot be called outside its own steps.
+    """Raise an error for strategies with which the model cannot be called outside its own steps.
 
     Raises:
         NotMeasurableError: The strategy is FSDP of the first generation.
@@ -46,7 +46,7 @@ def trains(trainer: Any) -> bool:
 
 @contextmanager
 def beyond_sanity_check(trainer: Any) -> Iterator[None]:
-    """Let a step that is replayed in the block see a validation: many steps return at once in the sanity check."""
+    """Set the trainer's stage to validation in the block: many replayed steps return at once in the sanity check."""
     before = trainer.state.stage
     if trainer.sanity_checking:
         trainer.state.stage = type(before).VALIDATING
@@ -74,9 +74,9 @@ def step(trainer: Any) -> int:
 
 
 def skips_validation(trainer: Any) -> bool:
-    """Return whether a training resumes behind a batch whose validation Lightning leaves out.
+    """Return whether a training resumes after a batch whose validation Lightning leaves out.
 
-    A checkpoint that is written every n steps is written before the validation of its step, and Lightning goes on with
+    A checkpoint that is written every n steps is written before the validation of its step. Lightning then resumes with
     the next batch.
     """
     loop, every_n_epochs = trainer.fit_loop.epoch_loop, trainer.check_val_every_n_epoch
@@ -85,7 +85,7 @@ def skips_validation(trainer: Any) -> bool:
         return False
     if every_n_epochs is None:
         return bool((loop.total_batch_idx + 1) % trainer.val_check_batch == 0)
-    epochs = trainer.current_epoch + (batches.ready < trainer.num_training_batches)  # an epoch that is over is counted
+    epochs = trainer.current_epoch + (batches.ready < trainer.num_training_batches)  # a finished epoch is counted
     return bool(batches.ready % trainer.val_check_batch == 0 and epochs % every_n_epochs == 0)
 
 
@@ -100,9 +100,9 @@ def end(trainer: Any) -> tuple[int, int]:
 
 
 def may_stop(trainer: Any) -> bool:
-    """Return whether ``min_epochs`` and ``min_steps`` are met, so that the training may end here or with this epoch.
+    """Return whether ``min_epochs`` and ``min_steps`` are met, so that the training may end now or with this epoch.
 
-    ``should_stop`` must not be set earlier: it would stay set, whatever the later checks find.
+    ``should_stop`` must not be set earlier: it would stay set even if later checks find the modality used.
     """
     fit = trainer.fit_loop
     epochs = fit.epoch_progress.current.processed + fit.epoch_loop.batch_progress.is_last_batch
@@ -125,8 +125,8 @@ def positions(trainer: Any, dataloader_idx: int, first: int, count: int, ranks: 
         count: Number of examples in the batch.
         ranks: The processes.
     """
-    # A distributed sampler gives examples to the processes in turn, and repeats the first ones until all have equally
-    # many. Of any other stream too, no two processes may give an example the same position.
+    # A distributed sampler deals examples to the processes in turn, and repeats the first ones until all have equally
+    # many. For other streams too, examples of different processes must not get the same position.
     interleaved = (position * ranks.count + ranks.rank for position in range(first, first + count))
     sampler = _sampler(trainer, dataloader_idx)
     if ranks.count == 1 or not hasattr(sampler, "num_replicas"):
@@ -136,7 +136,7 @@ def positions(trainer: Any, dataloader_idx: int, first: int, count: int, ranks: 
 
 
 def unknown_loader(trainer: Any, dataloader_idx: int) -> str:
-    """Return what is wrong with the index of a loader; ``""`` where there is such a loader."""
+    """Return an error message if there is no loader with this index; ``""`` if there is one."""
     count = len(_loaders(trainer))
     if dataloader_idx < count:
         return ""
@@ -178,10 +178,10 @@ def log(module: Any, name: str, values: Mapping[str, float], *, sync: bool, show
 
 
 def stand_in(trainer: Any, name: str, keys: Iterable[str], history: History) -> None:
-    """Give callbacks that monitor a key a value where the run gave none; the curves keep their gap.
+    """Provide a value for callbacks that monitor a key without a value; the curves have a gap there.
 
-    EarlyStopping and ModelCheckpoint fail on an absent or NaN value. Every key keeps its last value; before the first,
-    it is a finite value that is worse than any.
+    EarlyStopping and ModelCheckpoint fail on a missing or NaN value. Every key keeps its last value. Before its first
+    value, it gets a finite placeholder that is worse than any value.
     """
     last = history.fitted[-1].values if history.fitted else {}
     for key in keys:
@@ -190,7 +190,7 @@ def stand_in(trainer: Any, name: str, keys: Iterable[str], history: History) -> 
 
 
 def stand_in_monitored(trainer: Any, name: str, keys: Iterable[str], history: History) -> None:
-    """Give a value to those of some keys without one that a callback monitors: it would end the training."""
+    """Provide a value for monitored keys among ``keys``: without a value, the callback would end the training."""
     monitored = {getattr(callback, "monitor", None) for callback in trainer.callbacks}
     stand_in(trainer, name, [key for key in keys if logged(name, key) in monitored], history)
 
@@ -203,13 +203,13 @@ def _worst(trainer: Any, key: str) -> float:
 def run_folder(trainer: Any, name: str) -> Path:
     """Return the folder of this run's files, the same on all processes; all of them must call this.
 
-    It lies in the folder of the first logger's run. Without a logger, or where its folder is not on this machine, it is
+    It is inside the folder of the first logger's run. Without a logger, or if its folder is not on this machine, it is
     a numbered folder in the trainer's root.
     """
     own = portable_name(portable_key(name))
     try:
         folder = _logger_folder(trainer) if trainer.loggers else None
-    except Exception:  # any logger, before anything was logged
+    except Exception:  # a logger may raise before its first record
         folder = None
     if folder is None or "://" in folder:
         chosen = _next_version(Path(trainer.default_root_dir) / own)
@@ -219,11 +219,11 @@ def run_folder(trainer: Any, name: str) -> Path:
 
 
 def run_name(trainer: Any, folder: Path) -> str:
-    """Return the name of a run as a person would give it: name and version of its logger, ``openmoji/version_3``.
+    """Return a short name of a run: name and version of its logger, ``openmoji/version_3``.
 
     Args:
         trainer: The trainer.
-        folder: Folder of the monitor's files; its parents name what the logger does not.
+        folder: Folder of the monitor's files; its parents replace a name or version that the logger does not have.
     """
     logger = trainer.loggers[0] if trainer.loggers else None
     above, run = folder.parent.parent.name, folder.name if logger is None else folder.parent.name

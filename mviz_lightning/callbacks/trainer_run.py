@@ -1,4 +1,4 @@
-"""One run of a trainer, seen by the monitor: what its hooks delegate to, and what ends with the run."""
+"""One run of a trainer: the monitor's hooks call it, and it ends with the run."""
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
@@ -26,7 +26,7 @@ from mviz_lightning.sinks import Sink, sinks_for
 from mviz_lightning.sinks.records import RunRecord, Table, of_head
 
 NOT_SET_UP = "the monitor was not set up"
-"""Why a run without a trainer is off."""
+"""Reason why the monitor is off before its ``setup``."""
 
 
 class TrainerRun:
@@ -35,17 +35,17 @@ class TrainerRun:
     Args:
         name: Prefix of the logged keys.
         phase: ``"fit"``, ``"validate"`` or ``"test"``; ``""`` before a trainer came.
-        session: The fixed examples and what is measured on them.
-        history: All runs so far; goes on after this run.
-        explanation_history: All explanations so far; goes on after this run.
-        schedule: What is due at each validation of the fit.
-        error_policy: Decides what a failure costs.
+        session: The session that measures.
+        history: All runs so far; it outlasts this run.
+        explanation_history: All explanations so far; it outlasts this run.
+        schedule: The work that is due at each validation of the fit.
+        error_policy: Decides whether a failure becomes a warning or ends the training.
         show_inputs: Whether pictures and tables may show the user's data.
         shown: Names of the values that the trainer's progress bar shows.
 
     Attributes:
-        disabled: Why the monitor is off; ``""`` while it is on, which a trainer's setup turns it.
-        row: The run of the present validation, from its measurement to its publication.
+        disabled: Reason why the monitor is off; ``""`` while it is on. A trainer's ``setup`` switches it on.
+        row: The run of the present validation, between measurement and logging.
         tables: The tables of that run.
     """
 
@@ -76,7 +76,7 @@ class TrainerRun:
         self._arrange([], TimeBudget())
 
     def _arrange(self, sinks: Sequence[Sink], time_budget: TimeBudget, archive: RunArchive | None = None) -> None:
-        """Decide where the run is written, and how its time is counted."""
+        """Set the sinks of the run, its time budget, and its archive."""
         self.reporter = Reporter(
             self.history,
             self.explanation_history,
@@ -96,7 +96,7 @@ class TrainerRun:
         return self.phase == "fit"
 
     def attach(self, trainer: Trainer, max_overhead: float | None) -> None:
-        """Find processes, alarm and loggers of a trainer; what fails on one process fails on all.
+        """Find processes, alarm and loggers of a trainer; a failure on one process counts on all.
 
         Args:
             trainer: The trainer of this run.
@@ -133,7 +133,7 @@ class TrainerRun:
             self._seen += self.session.collect(batch, locate)
 
     def watch(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Watch the user's own step: all of it in the sanity check, whose values are thrown away, later its outputs."""
+        """Watch the user's own step: all of it in the sanity check, whose values are not used; later its outputs."""
         with self.session.failures_kept():
             if trainer.sanity_checking and not self.session.dry_run_done:
                 self.session.watch(pl_module, trainer_facts.step_name(trainer), batch)
@@ -141,7 +141,7 @@ class TrainerRun:
                 self.session.watch_outputs(pl_module, batch, first=batch_idx == 0)
 
     def release(self) -> None:
-        """Leave nothing on the model."""
+        """Remove all hooks from the model."""
         self.session.release()
 
     def dry_run(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -153,30 +153,30 @@ class TrainerRun:
             self.session.dry_run(pl_module, precision, step)
 
     def _noticed(self, trainer: Trainer, *, closely: bool) -> AbstractContextManager[None]:
-        """Notice what evaluations in a block change for good; closely, unless the user wants no word of it."""
+        """Record changes in a block that cannot be undone; never ``closely`` with ``on_side_effect="ignore"``."""
         wanted = closely and self.error_policy.on_side_effect != "ignore"
         return self._side_effects.noticed(trainer.lightning_module, self.session.config.predict, closely=wanted)
 
     def _heed_side_effects(self) -> None:
-        """Do what the user wants where evaluations changed something for good; all processes must call it."""
+        """Apply ``on_side_effect`` to changes that cannot be undone; all processes must call it."""
         found = dict.fromkeys(name for names in self.session.ranks.gather(self._side_effects.pop()) for name in names)
         reason = self.error_policy.heed_side_effects(list(found))
         self.disabled = self.disabled or reason
 
     def _share_start(self, trainer: Trainer) -> None:
-        """Let processes that got no batch try the model on the first examples of another one."""
+        """Try the model on processes without a batch, with the first examples of another process."""
         step, precision = trainer_facts.step_name(trainer), trainer.precision_plugin.forward_context
         with self.session.failures_kept(), self.measurement_run.time_budget.timed(PREPARATION):
             self.session.share_start(trainer.lightning_module, precision, step)
 
     def finish_dry_run(self, unknown: str) -> None:
-        """End the sanity check; ``unknown`` is the reason why the monitor is off where its loader does not exist."""
+        """End the sanity check; ``unknown`` is a message if the loader does not exist, otherwise ``""``."""
         self.disabled = self.disabled or self.measurement_run.finish_dry_run(unknown)
         self._heed_side_effects()
         self._rearrange()
 
     def _rearrange(self) -> None:
-        """Arrange the curves of the values that the observed step added: scores, where it has labels."""
+        """Arrange the curves again if the observed step added values, such as scores if it has labels."""
         self.history.name_main_head(self.session.called)
         keys = self._named_keys()
         if keys != self.keys:
@@ -190,7 +190,7 @@ class TrainerRun:
         return [*self.session.keys, *(of_head(head, state_name(name)) for head, name in judged)]
 
     def measure(self, trainer: Trainer) -> None:
-        """Measure the model if that is due and did not happen at this validation yet."""
+        """Measure the model if a run is due and was not yet made at this validation."""
         if self.row is not None:
             return
         moment = trainer.current_epoch, trainer_facts.step(trainer)
@@ -216,8 +216,8 @@ class TrainerRun:
         return results
 
     def _keep(self, results: RunResult, epoch: int, step: int) -> None:
-        """Keep what a run found until it is shown."""
-        if self.session.pop_renewed():  # explanations and score reference are those of other examples
+        """Store the results of a run until they are shown."""
+        if self.session.pop_renewed():  # explanations and score reference belong to other examples
             self.explanation_history.clear()
             self.history.measure_against({})
         if results.values:
@@ -233,7 +233,7 @@ class TrainerRun:
                 self.schedule.put_off()
 
     def publish(self, trainer: Trainer, pl_module: LightningModule) -> RunRecord | None:
-        """Log a run's values and write its row; without values, leave something that callbacks can monitor."""
+        """Log a run's values and write its row; without values, provide placeholders for monitored keys."""
         row, self.row = self.row, None
         values, sync = {} if row is None else row.values, self.session.ranks.count > 1
         log = partial(trainer_facts.log, pl_module, self.name, values, sync=sync, shown=self.shown)
@@ -258,7 +258,7 @@ class TrainerRun:
         return row
 
     def _describe(self, trainer: Trainer, row: RunRecord | None = None, *, finished: bool = False) -> None:
-        """Write what the run is, if it measured something."""
+        """Write the description of the run, if it measured something."""
         if (archive := self.reporter.archive) is not None and self.history:
             found = partial(self._description.of, trainer, archive.folder, self.name, self.session, self.alarm, row)
             self.error_policy.guard(lambda: archive.describe(found(), finished=finished))
@@ -272,12 +272,12 @@ class TrainerRun:
             self.error_policy.guard(partial(self.reporter.show, entry, with_trainer_row=with_trainer_row))
 
     def act(self, trainer: Trainer, pl_module: LightningModule, row: RunRecord) -> None:
-        """Let the alarm act; an error of the user's own function ends the training."""
+        """Call the alarm's actions; an error in a user's function ends the training."""
         if self.alarm is not None:
             self.alarm.act(trainer, pl_module, row, self.error_policy.unguarded)
 
     def explain_end(self, trainer: Trainer) -> None:
-        """Explain the model as it is at the end of the fit."""
+        """Explain the model at the end of the fit."""
         epoch, step = trainer_facts.end(trainer)
         if self.history.fitted and self.session.explainable:
             with self._noticed(trainer, closely=True):
@@ -292,6 +292,6 @@ class TrainerRun:
         self.error_policy.guard(self.reporter.finish)
 
     def break_off(self) -> None:
-        """Draw what was found before an error ended the training, without hiding that error."""
+        """Draw the results so far when an error ends the training, without hiding this error."""
         self.row = None
         self.reporter.finish()

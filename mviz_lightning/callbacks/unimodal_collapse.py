@@ -28,50 +28,51 @@ from mviz_lightning.sinks.records import Alert, RunRecord, State, of_head
 class UnimodalCollapse(ActingAlarm):
     """Raises an alarm when the model stops using a modality that carries information, or never begins to use it.
 
-    It reads what a :class:`MultimodalMonitor` of the same trainer measures; the order of the two callbacks does not
-    matter. It logs ``collapse/<m>`` under the monitor's name for every modality m:
+    It reads the measurements of a :class:`MultimodalMonitor` of the same trainer, in any order of the two callbacks. It
+    logs ``collapse/<m>`` under the monitor's name for every modality m:
 
     * 0: used.
     * 1: unused. Swapping m among examples changes next to nothing, and no evidence shows that m could help. A notice.
-    * 2: collapsed. Unused, although m carries information about the label. An alarm with its evidence and what to try:
+    * 2: collapsed. Unused, although m carries information about the label. An alarm with its evidence and advice:
       as a warning on the console, in the loggers, and as an alert in W&B.
     * 3: redundant. Unused; m carries information, and the other modalities carry the same, as far as a regression can
-      see. A notice: the model may do without m, or the others hold a leaked label.
+      detect. A notice: the model may not need m, or the others contain a leaked label.
 
     A modality whose total effect still rises towards the limit is 1 (unused) with a notice that it is not yet learned.
 
-    Limits: it cannot see a shortcut that training and validation data share. It cannot see information that only a deep
-    network finds in the raw inputs, for example in photographs; name such modalities in ``expected``.
+    Limits: it cannot detect a shortcut that training and validation data share. It cannot detect information that only
+    a deep network finds in the raw inputs, for example in photographs; name such modalities in ``expected``.
 
     Args:
         action: What an alarm does besides the warning. ``"warn"``: nothing more. ``"stop"``: the training ends as soon
             as ``min_epochs`` and ``min_steps`` allow. An action of ``mviz_lightning.actions``, such as
-            ``ModalityDropout()``: what it changes it undoes when the alarm ends. A function or its dotted path: every
+            ``ModalityDropout()``: it undoes its changes when the alarm ends. A function or its dotted path: every
             process calls it as ``action(trainer, pl_module, verdict)`` when a modality collapses; an error in it ends
             the training. A list: all of them.
         patience: Number of checks in a row that must find a modality unused.
         expected: Names of modalities that are known to be informative. They count as collapsed when they are unused,
-            and no other modality raises an alarm. By default every modality counts whose raw inputs predict the labels
-            in a regression, unless the others' raw inputs tell the same.
-        monitor: Name of the monitor to read, where the trainer has several.
-        kin: Path of a leaf of the batch that tells which examples belong together, for example ``"metadata.patient"``:
+            and no other modality raises an alarm. By default a modality counts as informative if its raw inputs predict
+            the labels in a regression, unless the others' raw inputs contain the same information.
+        monitor: Name of the monitor to read, if the trainer has several.
+        kin: Path of a leaf of the batch with equal entries for related examples, for example ``"metadata.patient"``:
             one string or number per example, such as a patient, a video or a site. The proofs from raw inputs never
             predict an example from its kin.
         max_total: Total effect, a share of the outputs' variance, below which a modality does not matter to the
             outputs.
         max_flips: Share of changed predictions (``flips/<m>``) below which it does not matter to the decisions.
-        max_drop: Loss of skill when it is swapped, below which it does not matter to the score; less in proportion
-            where the skill is below ``min_skill``.
-        min_skill: Skill from which the model is judged, or three of its standard errors where these are less; 0 is the
+        max_drop: Loss of skill when it is swapped, below which it does not matter to the score. If the skill is below
+            ``min_skill``, the limit is reduced in proportion.
+        min_skill: Skill above which the model is judged, or three of its standard errors if these are less; 0 is the
             score of a constant answer, 1 a perfect score. It is the skill on all examples that the monitor keeps.
-        min_alone: Share of the labels' variance, from 0 to 1, that the raw inputs of an informative modality explain
-            alone; and at least three standard errors.
-        min_gain: Share of it that they explain beyond the others; and at least three standard errors.
-        max_gain: Gain beyond the others, with two standard errors, below which the modality is redundant.
-        max_single: Share of one output's variance from which a modality counts as used, where there are more than 16
-            outputs: it may decide one of forty labels.
-        min_nats: Nats a token that a language model's own answers lose when it is swapped (``nats/<m>``), below which
-            it does not matter to them.
+        min_alone: Smallest share of the labels' variance, from 0 to 1, that the raw inputs of an informative modality
+            explain alone; it must also exceed three standard errors.
+        min_gain: Smallest share of the labels' variance that the raw inputs of an informative modality explain beyond
+            the others; it must also exceed three standard errors.
+        max_gain: Gain beyond the others, plus two standard errors, below which the modality is redundant.
+        max_single: Share of one output's variance from which a modality counts as used, with more than 16 outputs: it
+            may decide one of forty labels.
+        min_nats: Loss of a language model's own answers when it is swapped (``nats/<m>``), in nats per token, below
+            which it does not matter to them.
         wait: Number of checks within which a rising total must reach the limit to count as not yet learned; 0 for no
             waiting.
 
@@ -80,7 +81,7 @@ class UnimodalCollapse(ActingAlarm):
             head; empty before the first check.
 
     Raises:
-        ConfigurationError: An argument has a value that it cannot have, or the trainer has no such monitor.
+        ConfigurationError: An argument has a value that is not allowed, or the trainer has no such monitor.
 
     Example:
         >>> from mviz_lightning import MultimodalMonitor, UnimodalCollapse
@@ -110,7 +111,7 @@ class UnimodalCollapse(ActingAlarm):
         wait: int = CollapseRule.wait,
     ) -> None:
         self.action = resolved(action)
-        self.monitor, self.kin = monitor, str(kin) if isinstance(kin, int) else kin  # as a target may be given
+        self.monitor, self.kin = monitor, str(kin) if isinstance(kin, int) else kin  # like target=, it may be a number
         if not isinstance(self.kin, str | None):
             raise ConfigurationError(f"kin={kin!r}: give the path of one leaf of the batch, such as 'patient'.")
         shares = {"max_total": max_total, "max_flips": max_flips, "max_drop": max_drop}
@@ -133,7 +134,7 @@ class UnimodalCollapse(ActingAlarm):
         self._error_policy = ErrorPolicy(speaker="UnimodalCollapse")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Raise a ConfigurationError where the trainer has no monitor to read."""
+        """Raise a ConfigurationError if the trainer has no monitor to read."""
         self._error_policy.guard(partial(self._require_monitor, trainer), failed="no monitor could be found")
 
     on_validation_start = on_fit_start
@@ -167,8 +168,8 @@ class UnimodalCollapse(ActingAlarm):
         Args:
             row: The run.
             history: The runs before it.
-            session: Measures what the scores are compared with.
-            guard: Calls what may fail.
+            session: Measures the reference for the scores.
+            guard: Calls functions that may fail.
         """
         if not row.values:
             return Judgement(row, history.score_references)
@@ -190,14 +191,14 @@ class UnimodalCollapse(ActingAlarm):
     def _judge_head(
         self, head: str, row: RunRecord, history: History, session: Session, guard: Guard
     ) -> tuple[dict[str, Verdict], ScoreReference | None]:
-        """Return the verdicts on one head, and what its scores are measured against from now on.
+        """Return the verdicts on one head, and the reference for its scores from now on.
 
         Args:
             head: The head; ``""`` for the main one.
             row: The run of all heads.
             history: The runs before it.
-            session: Measures what the scores of the head are compared with.
-            guard: Calls what may fail.
+            session: Measures the reference for the scores of the head.
+            guard: Calls functions that may fail.
         """
         fits, runs = row.phase == "fit", [*history.judged_before(head), row.of_head(head)]
         known = history.score_references.get(head)
@@ -212,7 +213,7 @@ class UnimodalCollapse(ActingAlarm):
             self._anchored.add(head)
         names, agreed = session.class_names or (), session.ranks.gather(found)[0]
         verdicts = {name: replace(one, head=head, class_names=names) for name, one in agreed.items()}
-        for name in (name for name in session.unread if name in verdicts):  # as of an auxiliary head of one modality
+        for name in (name for name in session.unread if name in verdicts):  # for example in an auxiliary head
             collapsed = verdicts[name].state is State.COLLAPSED
             verdicts[name] = replace(verdicts[name], state=State.UNUSED) if collapsed else verdicts[name]
         return verdicts, None if measured is None else reference
@@ -220,7 +221,7 @@ class UnimodalCollapse(ActingAlarm):
     def _measured(
         self, head: str, known: ScoreReference | None, session: Session, guard: Guard
     ) -> ScoreReference | None:
-        """Return what scores are compared with: measured once in a fit; a training that continues keeps its proofs."""
+        """Return the reference for scores, measured once in a fit; a resumed training keeps its proofs."""
         if head in self._anchored:
             return known
         found: ScoreReference | None = guard(session.score_reference, None)
@@ -244,7 +245,7 @@ class UnimodalCollapse(ActingAlarm):
     def _judged(
         self, runs: Sequence[RunRecord], reference: ScoreReference, modalities: Sequence[str], *, alone: bool
     ) -> dict[str, Verdict]:
-        """Judge by the whole training; outside the fit by this run alone."""
+        """Judge by the whole training, or, with ``alone``, by the last run only."""
         if not alone:
             return rule_for(runs[-1], self.rule).judge(runs, reference, modalities)
         found = rule_for(runs[-1], replace(self.rule, patience=1)).judge(runs, reference, modalities)
@@ -262,20 +263,20 @@ class UnimodalCollapse(ActingAlarm):
         return changed
 
     def announce(self, trainer: Trainer, row: RunRecord) -> list[Alert]:
-        """Report on the console what changed with a run; return what the loggers show."""
+        """Report the changes of a run on the console; return the alerts for the loggers."""
         alerts = [alert(verdict, self._announced(trainer, verdict, row)) for verdict in self._changed]
         for said in alerts:
             _say(said)
         return alerts
 
     def act(self, trainer: Trainer, pl_module: LightningModule, row: RunRecord, unguarded: Unguarded) -> None:
-        """Do what ``action`` says when a modality collapses during the fit; the user's function may raise."""
+        """Call the actions when a modality collapses during the fit; a user's function may raise."""
         changed, self._changed = self._changed, []
         if row.phase == "fit":
             self._act(trainer, pl_module, row, changed, unguarded)
 
     def conclude(self, history: History) -> str:
-        """Return the state of every modality at the end of the fit, one line each; ``""`` where none was judged."""
+        """Return the state of every modality at the end of the fit, one line each; ``""`` if none was judged."""
         for head, reference in history.score_references.items():
             found = [verdict for verdict in self.verdicts.values() if verdict.head == head]
             if found and reference.skill(0) is not None and all(verdict.row is None for verdict in found):
@@ -284,7 +285,7 @@ class UnimodalCollapse(ActingAlarm):
         return "\n".join(headline(verdict) for verdict in self.verdicts.values() if verdict.row is not None)
 
     def _note(self, message: str) -> None:
-        """Log once what is not judged, and why."""
+        """Log a message about something that is not judged, once."""
         if message not in self._said:
             self._said.add(message)
             rank_zero_info(f"UnimodalCollapse: {message}")

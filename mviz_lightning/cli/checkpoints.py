@@ -1,4 +1,4 @@
-"""What checkpoints tell before they are loaded into a model: their moment, their shapes, whose examples they hold."""
+"""Facts about checkpoints before they are loaded into a model: their moment, their shapes, and their examples."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ TRUSTED = (
 )
 
 LISTED = 3
-"""Largest number of parameters that an error names of each kind."""
+"""Largest number of parameters of each kind that an error names."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Checkpoint:
     examples: Mapping[str, bool]
 
     def misfit(self, model: Mapping[str, Tensor]) -> str:
-        """Return in which parameters a model differs from the checkpoint.
+        """Return a text about the parameters in which a model differs from the checkpoint.
 
         Args:
             model: State dict of the model.
@@ -56,10 +56,10 @@ class Checkpoint:
 
 
 def read_checkpoints(trainer: Trainer, paths: Iterable[str], *, same_data: bool) -> list[Checkpoint]:
-    """Return checkpoints in the order of their steps; of several of one moment the first.
+    """Return checkpoints in the order of their steps; if several have the same moment, only the first.
 
     Args:
-        trainer: Reads the files as it does when it loads them.
+        trainer: Reads the files as when it loads them into a model.
         paths: The files.
         same_data: Whether they are measured on the validation set of the training.
 

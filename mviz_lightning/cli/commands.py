@@ -1,4 +1,4 @@
-"""The program ``python -m mviz_lightning``: which commands there are, and what an error looks like."""
+"""The program ``python -m mviz_lightning``: its commands, and the form of its errors."""
 
 import argparse
 import sys
@@ -11,10 +11,10 @@ from mviz_lightning.cli.spoken import say
 from mviz_lightning.errors import ConfigurationError, describe_error, message_of
 
 WRONG = 2
-"""Exit code for wrong arguments and folders, that of argparse."""
+"""Exit code for wrong arguments and folders, the same as in argparse."""
 
 PROGRAM = "python -m mviz_lightning"
-"""How the program is called wherever the package is; ``mviz-lightning`` lies in the environment's folder of scripts."""
+"""Call of the program that works wherever the package is; ``mviz-lightning`` is among the environment's scripts."""
 
 DESCRIPTION = "Shows how a multimodal model uses its modalities, from the files that MultimodalMonitor wrote."
 
@@ -51,5 +51,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sentence(error: Exception) -> str:
-    """Return the message of an error: ours as it is, any other in a line that says what failed."""
+    """Return the message of an error: our own errors unchanged, any other in a line about the failed command."""
     return message_of(error) if isinstance(error, ConfigurationError) else " ".join(describe_error(error).split())

@@ -1,4 +1,4 @@
-"""The configuration of a training, and the monitor beside it, as users write them in YAML."""
+"""The configuration of a training, and the file of the monitor, as users write them in YAML."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from mviz_lightning.errors import ConfigurationError
 MONITOR = "mviz_lightning.MultimodalMonitor"
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
-"""Keys of a configuration that holds those of several commands."""
+"""Keys of a configuration with settings for several commands."""
 
 PASTED = """\
 modalities:
@@ -20,16 +20,16 @@ modalities:
   text: input_ids
 explainers:
   - class_path: mviz_lightning.explainers.DIME"""
-"""A file for ``--monitor``, to be pasted."""
+"""Example of a file for ``--monitor``, to copy from a message."""
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """What the files say.
+    """The content of the files.
 
     Attributes:
         files: Names of the configurations of LightningCLI.
-        parts: Their contents, in order; later ones win.
+        parts: Their contents, in order; later ones take precedence.
         callbacks: Callbacks of the file for ``--monitor``, each as ``class_path`` and ``init_args``; empty without one.
     """
 
@@ -46,13 +46,13 @@ class Configuration:
             monitor: File of the monitor; None without one.
 
         Raises:
-            ConfigurationError: A file is not YAML of the form that is expected.
+            ConfigurationError: A file is not YAML of the expected form.
         """
         parts = [_of_command(_mapping("--config", file)) for file in files]
         return cls(files, parts, [] if monitor is None else _callbacks(monitor))
 
     def section(self, name: str) -> Any:
-        """Return a section, such as ``model``, of the last file that has it; None where there is none."""
+        """Return a section, such as ``model``, of the last file that has it; None if no file has it."""
         return next((part[name] for part in reversed(self.parts) if part.get(name) is not None), None)
 
     def is_named(self, name: str) -> bool:
@@ -61,7 +61,7 @@ class Configuration:
         return isinstance(section, str) or (isinstance(section, Mapping) and "class_path" in section)
 
     def with_class(self, name: str, path: str) -> "Configuration":
-        """Return the same with another class of a section: of a script that ran, the file names ``__main__.Model``."""
+        """Return the same with another class of a section: the file of a script names ``__main__.Model``."""
         return replace(
             self, parts=[{**part, name: _of_class(part[name], path)} if part.get(name) else part for part in self.parts]
         )
@@ -77,7 +77,7 @@ def as_text(part: Mapping[str, Any]) -> str:
 
 
 def _of_command(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings of the training, of a file that holds them below the name of a command."""
+    """Return the settings of the training; in some files they are below the name of a command."""
     below = next((part[name] for name in SUBCOMMANDS if isinstance(part.get(name), Mapping)), None)
     return part if below is None or "trainer" in part else below
 
@@ -100,7 +100,7 @@ def _mapping(option: str, file: str) -> Mapping[str, Any]:
 
 
 def _callbacks(file: str) -> list[Mapping[str, Any]]:
-    """Return the callbacks of a file for ``--monitor``: one or a list, alone or below ``trainer.callbacks``."""
+    """Return the callbacks of a file for ``--monitor``: one or a list, at the top or below ``trainer.callbacks``."""
     found = _content("--monitor", file)
     for key in ("trainer", "callbacks"):
         found = found[key] if isinstance(found, Mapping) and key in found else found
@@ -122,7 +122,7 @@ def _is_monitor(callback: Mapping[str, Any]) -> bool:
 
 
 def _callback(file: str, given: Any) -> Mapping[str, Any]:
-    """Return a callback as ``class_path`` and ``init_args``; the arguments alone are those of the monitor."""
+    """Return a callback as ``class_path`` and ``init_args``; without a class, the arguments belong to the monitor."""
     if isinstance(given, str):
         given = {"class_path": given}
     if not isinstance(given, Mapping) or not ("class_path" in given or "modalities" in given):
@@ -136,7 +136,7 @@ def with_callbacks(
     """Return configurations with further callbacks, and the names of the classes that these replace.
 
     Args:
-        parts: Configurations of LightningCLI; of two lists of callbacks the later one wins.
+        parts: Configurations of LightningCLI; the last list of callbacks takes precedence.
         callbacks: The further callbacks.
     """
     if not callbacks:

@@ -1,4 +1,4 @@
-"""``python -m mviz_lightning explain``: what the callback would have shown, for checkpoints of a training."""
+"""``python -m mviz_lightning explain``: the results of the callback, for checkpoints of a finished training."""
 
 import argparse
 import sys
@@ -68,7 +68,7 @@ def add_explain(commands: Any) -> None:
 
 
 def run_explain(given: argparse.Namespace) -> None:
-    """Explain the checkpoints, and say where the result is.
+    """Explain the checkpoints, and print the path of the result.
 
     Args:
         given: The arguments of the command; ``others`` are those of LightningCLI.
@@ -79,7 +79,7 @@ def run_explain(given: argparse.Namespace) -> None:
     """
     _require_files(given)
     _require_jsonargparse()
-    # As Python does for a script, so that classes of the project are found under either name of the program.
+    # Python does this for scripts; here, it lets both names of the program find the classes of the project.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     from mviz_lightning.cli.explained_run import ExplainedRun

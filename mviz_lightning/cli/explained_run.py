@@ -17,7 +17,7 @@ from mviz_lightning.cli.spoken import say
 from mviz_lightning.errors import ConfigurationError
 
 MISFIT = "loading state_dict"
-"""Part of what PyTorch says of weights that do not fit."""
+"""Part of PyTorch's message about weights that do not fit."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class ExplainedRun:
 
     @classmethod
     def of(cls, configuration: Configuration, folder: Path, given: argparse.Namespace) -> "ExplainedRun":
-        """Build what the configuration describes.
+        """Build model, data and trainer from the configuration.
 
         Args:
-            configuration: What the files say.
+            configuration: The content of the files.
             folder: Folder of the files.
             given: The arguments of the command.
 
         Raises:
-            ConfigurationError: It names no model or no monitor, or cannot be built.
+            ConfigurationError: The configuration names no model or no monitor, or cannot be built.
         """
         cli: Any = built(configuration, folder, given)
         monitors = [one for one in cli.trainer.callbacks if isinstance(one, MultimodalMonitor)]
@@ -58,7 +58,7 @@ class ExplainedRun:
         return cls(cli, monitors, folder, given.stage)
 
     def explain(self, paths: Sequence[str]) -> list[Path]:
-        """Measure and explain checkpoints in the order of their steps, and tell what was found.
+        """Measure and explain checkpoints in the order of their steps, and report the results.
 
         Args:
             paths: The files.
@@ -67,7 +67,7 @@ class ExplainedRun:
             The report page of each monitor that writes one.
 
         Raises:
-            ConfigurationError: A file is no checkpoint, does not fit the model, or gave no values.
+            ConfigurationError: A file is not a checkpoint, does not fit the model, or gave no values.
         """
         checkpoints = read_checkpoints(self.cli.trainer, paths, same_data=self.stage == "validate")
         unlogged = isinstance(self.cli.trainer.logger, Unwritten)
@@ -95,7 +95,7 @@ class ExplainedRun:
             _require_values(monitor, checkpoint)
 
     def _examples(self, checkpoint: Checkpoint) -> str:
-        """Say which examples are measured, where they are not those of the training."""
+        """Return a note on the measured examples if they are not those of the training; ``""`` otherwise."""
         if self.stage == "test":
             return ", on examples of the test"
         missing = [monitor.name for monitor in self.monitors if not checkpoint.examples.get(monitor.state_key, False)]
@@ -126,10 +126,10 @@ class ExplainedRun:
 
 
 def _require_values(monitor: MultimodalMonitor, checkpoint: Checkpoint) -> None:
-    """Require that the validation gave values.
+    """Check that the validation gave values.
 
     Raises:
-        ConfigurationError: It gave none; the message says why.
+        ConfigurationError: It gave none; the message has the reason.
     """
     moment = checkpoint.moment
     row = monitor.history[-1] if monitor.history else None

@@ -1,4 +1,4 @@
-"""LightningCLI as the command explain uses it: it builds model, data and trainer, and writes nothing of its own."""
+"""The LightningCLI of the command explain: it builds model, data and trainer, and writes no files itself."""
 
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,20 +13,20 @@ from mviz_lightning.cli.spoken import say
 from mviz_lightning.errors import ConfigurationError
 
 OF_COMMANDS = frozenset({"ckpt_path", "weights_only", "verbose", "return_predictions"})
-"""Keys that LightningCLI saves beside those of the training: arguments of the command that ran."""
+"""Arguments of LightningCLI's commands, which it saves together with the keys of the training."""
 
 DEVICES = ("devices", "num_nodes", "strategy")
-"""Arguments of the trainer that say on how many devices it runs; without them, the command runs on one."""
+"""Arguments of the trainer for the number of devices; without them, the command runs on one device."""
 
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningCLI
 else:
-    LightningCLI = object  # that of the package whose models the training has comes behind it
+    LightningCLI = object  # the class of the model's package is added later
 
 
 class Unwritten:
-    """Takes the place of the training's loggers: nothing is logged, and what a model writes beside it goes elsewhere.
+    """Replaces the training's loggers: it logs nothing, and other files of the model go to ``folder``.
 
     Args:
         folder: Folder of the files.
@@ -49,13 +49,13 @@ class Unwritten:
 
 @dataclass(frozen=True)
 class Setup:
-    """What LightningCLI is told.
+    """The settings for LightningCLI.
 
     Attributes:
-        configuration: What the files say.
-        folder: Folder of the files that are written.
+        configuration: The content of the files.
+        folder: Folder for the output files.
         others: Arguments of LightningCLI from the command line.
-        logger: Makes the logger of a folder.
+        logger: Function from a folder to its logger.
     """
 
     configuration: Configuration
@@ -69,7 +69,7 @@ class Setup:
 
     @property
     def forced(self) -> dict[str, Any]:
-        """Arguments of the trainer that are not those of the training."""
+        """Arguments of the trainer that replace those of the training."""
         found: dict[str, Any] = {"fast_dev_run": False, "inference_mode": False}
         found |= {} if self.sets("logger") else {"logger": self.logger(self.folder)}
         return found if self.sets(*DEVICES) else found | {"devices": 1, "num_nodes": 1, "strategy": "auto"}
@@ -79,7 +79,7 @@ class ExplainingCLI(LightningCLI):
     """Builds model, data and trainer of a training from its configuration.
 
     Args:
-        setup: What it is told.
+        setup: Its settings.
         **named: Arguments of LightningCLI.
     """
 
@@ -97,7 +97,7 @@ class ExplainingCLI(LightningCLI):
         self.config = parser.parse_args([*(f"--config={text}" for text in texts), *self.setup.others])
 
     def before_instantiate_classes(self) -> None:
-        """Leave the loggers of the training unmade: some create a run as soon as they are made."""
+        """Prevent the creation of the training's loggers: some create a run at once."""
         super().before_instantiate_classes()
         if not self.setup.sets("logger"):
             self.config["trainer"]["logger"] = False
@@ -121,8 +121,8 @@ def built(configuration: Configuration, folder: Path, given: Any) -> LightningCL
     """Return LightningCLI with model, data and trainer.
 
     Args:
-        configuration: What the files say.
-        folder: Folder of the files that are written.
+        configuration: The content of the files.
+        folder: Folder for the output files.
         given: The arguments of the command.
 
     Raises:
@@ -147,18 +147,18 @@ def built(configuration: Configuration, folder: Path, given: Any) -> LightningCL
 
 
 def _package(configuration: Configuration, classes: Mapping[str, Any]) -> str:
-    """Return the package of Lightning whose class the model is; the two are copies that refuse each other's."""
+    """Return the Lightning package of the model's class; each of the two copies refuses classes of the other."""
     section = configuration.section("model")
     path = section.get("class_path") if isinstance(section, Mapping) else section
     model = classes.get("model_class")
-    with suppress(Exception):  # LightningCLI says what is wrong with it
+    with suppress(Exception):  # LightningCLI gives the error message
         model = model or pkgutil.resolve_name(str(path))
     known = {base.__module__.partition(".")[0] for base in getattr(model, "__mro__", ())}
     return "pytorch_lightning" if "pytorch_lightning" in known or not is_installed("lightning") else "lightning.pytorch"
 
 
 def _require_class(configuration: Configuration, name: str, path: str | None) -> None:
-    """Require that the class of a section is known; there may be no data, which a model may load itself."""
+    """Check that the class of a section is known; the section data may be missing, because a model may load data."""
     if path is not None or configuration.is_named(name):
         return
     files, section = " ".join(configuration.files), configuration.section(name)
@@ -183,7 +183,7 @@ def _class(option: str, path: str) -> Any:
 
 @contextmanager
 def _failures_told(configuration: Configuration) -> Iterator[None]:
-    """Say of which file an error is, and what to try."""
+    """Raise errors of the block with the file and with advice."""
     try:
         yield
     except ConfigurationError:
@@ -197,7 +197,7 @@ def _failures_told(configuration: Configuration) -> Iterator[None]:
 
 
 def is_of_arguments(error: BaseException) -> bool:
-    """Tell whether an error is one of Lightning or of its parser, about arguments."""
+    """Return whether an error is about arguments, and raised by Lightning or its parser."""
     return type(error).__name__ in {"ArgumentError", "MisconfigurationException"}
 
 

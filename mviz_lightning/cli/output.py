@@ -1,4 +1,4 @@
-"""Where the files of explained checkpoints go: into a folder that holds no run yet."""
+"""The folder for the files of explained checkpoints: one without a run."""
 
 from pathlib import Path
 
@@ -6,17 +6,17 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.report.folders import holds_run
 
 ROOT = Path("explained")
-"""Folder of the numbered folders, where no other is asked for."""
+"""Parent of the numbered folders, if the user names no folder."""
 
 
 def new_folder(asked: Path | None) -> Path:
-    """Return the folder for the files of a run; it is created when the first is written.
+    """Return the folder for the files of a run; it is created with the first file.
 
     Args:
         asked: The folder that the user named; None for the next numbered one.
 
     Raises:
-        ConfigurationError: It is a file, or holds a run already.
+        ConfigurationError: ``asked`` is a file, or contains a run.
     """
     if asked is None:
         return _next_numbered(ROOT)
@@ -35,7 +35,7 @@ def _next_numbered(root: Path) -> Path:
 
 
 def _beside(folder: Path) -> Path:
-    """Return a folder beside one, which does not exist yet."""
+    """Return a new folder with a similar name beside a folder."""
     number = 2
     while (found := folder.with_name(f"{folder.name}_{number}")).exists():
         number += 1

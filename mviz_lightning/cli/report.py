@@ -1,4 +1,4 @@
-"""``python -m mviz_lightning report``: write the page of one run, or of several that are compared."""
+"""``python -m mviz_lightning report``: write the page of one run, or the comparison of several."""
 
 import argparse
 import webbrowser
@@ -21,7 +21,7 @@ examples:
 """
 
 SEVERAL = Path("report.html")
-"""Page of several runs, where no other is asked for: no run's own folder holds it."""
+"""Default page of several runs; it is in the current folder, not in the folder of a run."""
 
 
 def add_report(commands: Any) -> None:
@@ -48,13 +48,13 @@ def add_report(commands: Any) -> None:
 
 
 def run_report(given: argparse.Namespace) -> None:
-    """Write the page, and say where it is.
+    """Write the page, and print its path.
 
     Args:
         given: The arguments of the command.
 
     Raises:
-        ConfigurationError: A folder holds no run, or those of several monitors.
+        ConfigurationError: A folder contains no run, or runs of several monitors.
         OSError: A file of a run cannot be read.
     """
     folders = [monitor_folder(run) for run in given.runs]
@@ -66,7 +66,7 @@ def run_report(given: argparse.Namespace) -> None:
 
 
 def _written(folders: list[Path], output: Path, pictures: Any) -> Path:
-    """Write the page, and return its whole path."""
+    """Write the page, and return its absolute path."""
     try:
         _require_file(output)
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def _require_file(output: Path) -> None:
 
 
 def size_in_words(size: int) -> str:
-    """Return a number of bytes in words.
+    """Return a number of bytes as text with a unit.
 
     Example:
         >>> size_in_words(3_630_000), size_in_words(860)

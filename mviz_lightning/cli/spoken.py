@@ -1,15 +1,15 @@
-"""What a command says on the console, in letters that the console has."""
+"""Print lines on the console, in the characters of its encoding."""
 
 import sys
 from typing import TextIO
 
 
 def say(line: str, *, to: TextIO | None = None) -> None:
-    """Print a line; a letter that the console has not is written as its number.
+    """Print a line; a character that the console's encoding lacks is written as an escape.
 
     Args:
         line: The line.
-        to: Where it is printed; by default on the console's output.
+        to: Stream for the line; by default standard output.
     """
     stream = sys.stdout if to is None else to
     encoding = stream.encoding or "utf-8"

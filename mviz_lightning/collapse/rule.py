@@ -19,7 +19,7 @@ SAME = 0.95
 """Smallest share of its own variance, predicted by the others, at which a modality counts as a function of them."""
 
 LOOSE = 2
-"""Factor on ``max_total``: below it, a check is silent on a modality that changes few decisions."""
+"""Factor on ``max_total`` for a modality that changes few decisions: a check is silent on it below their product."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class CollapseRule:
             Modality -> its verdict.
         """
         judged = [row for number, row in enumerate(rows) if self._learned(row, number, score_reference)]
-        of = {name: [row for row in judged if f"total/{name}" in row.values] for name in modalities}  # renamed ones not
+        of = {name: [row for row in judged if f"total/{name}" in row.values] for name in modalities}  # others lack it
         return {name: self._verdict(name, of[name], score_reference, modalities) for name in modalities}
 
     def _learned(self, row: RunRecord, number: int, score_reference: ScoreReference) -> bool:

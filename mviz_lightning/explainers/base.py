@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def underivable(segments: Segmentation) -> str:
-    """Return why outputs have no derivatives by a modality's segments, as text for pictures; empty if they have."""
+    """Return why derivatives by a modality's segments do not exist, as text for pictures; empty if they exist."""
     if isinstance(segments, Segments):
         return ""
     if isinstance(segments, JointSegments):
@@ -67,7 +67,7 @@ class ProbeContext:
 
     @property
     def regions_read(self) -> int:
-        """Number of regions per row for a method with ``needs_regions``: those of its group; without maps 1."""
+        """Number of regions per row for a method with ``needs_regions``: the size of a group; 1 without maps."""
         return 1 if self.maps is None else self.design.size
 
     def reading(self, query: Query, example: int) -> Query:
@@ -189,9 +189,10 @@ class Explainer(ABC):
     Attributes:
         name: First part of the keys of its scalars, pictures and tables.
         num_examples: Number of shown examples; they are fixed during the training.
-        every_n_validations: It runs at the first validation, at every n-th and at the end of the training.
+        every_n_validations: The method runs at the first validation, at every n-th and at the end of the training.
         needs_features: Whether it also gets the fused features of every row.
-        needs_positions: Whether it gets the outputs at a lattice of positions, ``(R, P * C)``, instead of a region's.
+        needs_positions: Whether it gets the outputs at a lattice of positions, ``(R, P * C)``, instead of the
+            outputs of a region.
         needs_regions: Whether, if outputs have positions, it gets the outputs ``(R, g * C)`` of the regions of all
             members of a row's group, instead of the region of one example.
         layer: Name of the submodule whose input is the features; None for the last linear layer.
@@ -243,7 +244,7 @@ class Explainer(ABC):
         """Return the pictures, tables and texts of a result; their keys begin with ``<name>/``.
 
         Args:
-            result: What :meth:`explain` returned.
+            result: The result of :meth:`explain`.
             drawing: Modality types, names of the classes, and whether inputs may be shown.
             when: Time in the training, in words, ``epoch 3 (step 120)``; empty outside a training.
         """
@@ -252,7 +253,7 @@ class Explainer(ABC):
         """Return the lines of ``explanations.jsonl`` for a result; by default one with all its fields.
 
         Args:
-            result: What :meth:`explain` returned.
+            result: The result of :meth:`explain`.
             context: Names of classes, and ids of examples.
         """
         from mviz_lightning.explainers.kept import lines_of_fields

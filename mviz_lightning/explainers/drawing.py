@@ -32,7 +32,7 @@ B = TypeVar("B")
 @renamed_attributes(kinds="modality_types")
 @dataclass(frozen=True)
 class DrawingContext:
-    """How inputs are drawn, the names of classes, and whether inputs may be shown.
+    """The context of drawings: types of modalities, names of classes, and whether inputs may be shown.
 
     Attributes:
         modality_types: Name of a modality -> how it is drawn.

@@ -25,7 +25,8 @@ BARE = 0.01
 """Fraction of exact zeros (or ones) above which the outputs cannot come from a softmax or sigmoid."""
 
 SMALL, NEAR = 1e-6, 16
-"""Largest distance to 0 that counts as nearly 0 (the smallest half-precision number is 6e-8); largest to 1, in eps."""
+"""Largest distance to 0 that counts as nearly 0 (the smallest half-precision number is 6e-8); largest distance to 1
+that counts as nearly 1, in eps."""
 
 OVER = 1e-5
 """Largest excess over 1 that counts as rounding: the error of a difference of float32 logits of up to 100."""
@@ -37,7 +38,8 @@ CLOSE = 0.1
 """Largest distance of the smallest output to 0, and of the largest to 1, for probabilities of a trained model."""
 
 FAR, ALIKE = 1e2, 1e-2
-"""Logits of a masked class: smallest size relative to all other logits; largest spread relative to their size."""
+"""Thresholds for the logits of a masked class: smallest size, relative to all other logits; largest spread, relative to
+their size."""
 
 
 def decomposable(outputs: Tensor, task: Task, scale: Tensor | None = None) -> Tensor:

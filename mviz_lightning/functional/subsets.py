@@ -59,10 +59,10 @@ def subset_totals(effects: Tensor, members: Tensor) -> Estimate:
     """Estimate the total effect of every modality within a subset of the examples, with 95 % intervals.
 
     ``total_m(S) = sum_{i in S} d_m(i) / sum_{i in S} d(i)``, with :func:`swap_effects`: how much the outputs of the
-    examples in S change when m is taken from any other example, as a fraction of the change when all modalities are. 0:
-    their predictions do not use m. 1: swapping m changes them as much as swapping all modalities. Donors are drawn from
-    all examples, because examples of one class often share the evidence for it: a swap within the class would have no
-    effect.
+    examples in S change when m is taken from any other example, as a fraction of the change when all modalities are
+    taken from others. 0: their predictions do not use m. 1: swapping m changes them as much as swapping all modalities.
+    Donors are drawn from all examples, because examples of one class often share the evidence for it: a swap within the
+    class would have no effect.
 
     Over all examples of independent modalities, it is the total effect of :func:`contribution_shares`. Within a class,
     modalities are redundant, so totals of subsets are smaller: the other modality still contains the swapped
@@ -74,7 +74,7 @@ def subset_totals(effects: Tensor, members: Tensor) -> Estimate:
 
     Returns:
         ``(M,)`` values and bounds, by the delete-one-group :func:`jackknife` over the groups with members; NaN
-        bounds if only one group does. All are 0 where the outputs do not vary.
+        bounds if only one group has members. All are 0 where the outputs do not vary.
     """
     sums = (effects * members.to(effects).unsqueeze(-1)).sum(1)
     return jackknife(sums[members.any(1).to(sums.device)], _ratios)

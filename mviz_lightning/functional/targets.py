@@ -14,7 +14,7 @@ WHOLE = 1e-2
 """Largest deviation from 1 of a sum of soft labels; allows half precision and labels with two digits."""
 
 ROUNDED = 1e-3
-"""Largest distance of soft labels from 0..1 that counts as rounding, of half precision."""
+"""Largest distance of soft labels from 0..1 that counts as rounding of half precision."""
 
 
 def without_ignored(target: Tensor, ignored: int) -> Tensor:

@@ -151,7 +151,7 @@ class TupleDesign:
         """Return ``(..., g - 1, C)``: UC of one example without each of its donors in turn."""
         positions = torch.arange(self.size)
         donors = positions[positions != place]
-        # The set of tuples does not change under shifts, so the weights without the first example serve for all.
+        # Shifts do not change the set of tuples. So the weights without the first example, shifted, apply to all.
         weights = self._without_first[(place - donors) % self.size].view(len(donors), -1, self.size)
         counted = ((positions - donors.unsqueeze(1)) % self.size).unsqueeze(1).expand_as(weights)
         return weights.gather(-1, counted).flatten(1).to(outputs) @ self._drawn(outputs)

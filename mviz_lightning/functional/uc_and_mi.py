@@ -105,7 +105,7 @@ def multimodal_interaction(grid: Tensor) -> Tensor:
     ``MI_i = f(x_i, y_i) - UC_i``, with :func:`unimodal_contribution`; 0 if the model is additive.
 
     Args:
-        grid: ``(..., N, N, C)`` as there.
+        grid: ``(..., N, N, C)`` as in :func:`unimodal_contribution`.
 
     Returns:
         ``(..., N, C)``.

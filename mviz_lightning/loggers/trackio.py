@@ -7,7 +7,7 @@ from typing import Any
 try:
     from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment  # type: ignore[attr-defined]
     from lightning.pytorch.utilities import rank_zero_only
-except ModuleNotFoundError:  # either Trainer takes the logger of either package
+except ModuleNotFoundError:  # both Trainers accept the loggers of both packages
     from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment  # type: ignore[assignment,attr-defined]
     from pytorch_lightning.utilities import rank_zero_only
 
@@ -15,8 +15,8 @@ except ModuleNotFoundError:  # either Trainer takes the logger of either package
 class TrackioLogger(Logger):
     """Writes the scalars and hyperparameters of a training to a run of Trackio.
 
-    A run that ``trackio.init`` began goes on, and is not ended. Without one, ``trackio.init`` is called with the
-    arguments, and the run ends with the training.
+    If ``trackio.init`` was called before, the logger continues that run and does not end it. Otherwise the logger calls
+    ``trackio.init`` with the arguments, and the run ends with the training.
 
     Args:
         project: Name of the project; Trackio's own for a run that goes on.

@@ -153,12 +153,11 @@ class ModalityShapley(_CoalitionMetric):
 class InterSHAP(_CoalitionMetric):
     """Share of cross-modal interactions in what the modalities add to a prediction (Wenderoth et al., AAAI 2025).
 
-    The paper's global score: :func:`mviz_lightning.functional.intershap`, which has the formula, of the mean matrix of
-    all examples. The explained output is the softmax probability of the predicted class, or the probability of the
-    strongest label. The paper has no regression; here the sign of a regression value is positive in the direction in
-    which the prediction differs from the group's mean. Absent modalities come from other examples of the group. Do not
-    compare it with ``interaction`` of :class:`ContributionShares`, nor with values whose absent modalities are zeros or
-    means.
+    The paper's global score: :func:`mviz_lightning.functional.intershap` of the mean matrix of all examples. The
+    explained output is the softmax probability of the predicted class, or the probability of the strongest label. The
+    paper has no regression; here the sign of a regression value is positive in the direction in which the prediction
+    differs from the group's mean. Absent modalities come from other examples of the group. Do not compare it with
+    ``interaction`` of :class:`ContributionShares`, nor with values whose absent modalities are zeros or means.
 
     Evaluate the model on ``metric.design.tuples`` (``(T, M)`` positions in a group of ``group_size`` examples; for two
     modalities the grid of :class:`ContributionShares`), group after group.

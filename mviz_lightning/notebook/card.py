@@ -1,4 +1,4 @@
-"""What is shown of a result, whatever shows it: the sentence that matters, diagrams, and rows of numbers."""
+"""Cards: the content of a result's display, as one main sentence, diagrams, and rows of numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,12 +7,12 @@ from typing import Any, TypeAlias
 from mviz_lightning.plotting.diagrams import Diagram
 
 Cell: TypeAlias = Any
-"""A text, a number, True or False; None where there is none."""
+"""A text, a number, True or False; None if it is missing."""
 
 
 @dataclass(frozen=True)
 class TidyRows:
-    """Rows of numbers and texts, a long table: one observation a row.
+    """Rows of numbers and texts in a long table, with one observation per row.
 
     Attributes:
         columns: Names of the columns.
@@ -23,24 +23,24 @@ class TidyRows:
     rows: Sequence[Sequence[Cell]] = ()
 
     def with_column(self, name: str, cell: Cell) -> "TidyRows":
-        """Return the rows with one more column in front, which holds the same in each row."""
+        """Return the rows with a further first column, which has the same cell in each row."""
         return TidyRows([name, *self.columns], [[cell, *row] for row in self.rows])
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is shown of a result.
+    """The content of a result's display.
 
     Attributes:
-        verdict: The sentence that matters most.
-        diagrams: The first is the one that ``plot`` draws.
-        frame: The numbers behind it.
+        verdict: The main sentence.
+        diagrams: The diagrams; ``plot`` draws the first one.
+        frame: The numbers behind the sentence and the diagrams.
         lines: Further lines of text below the verdict.
-        notes: What a reader has to know, below everything.
+        notes: Remarks for the reader, below everything else.
         title: Heading; ``""`` for none.
         parts: Cards of its parts, such as further heads or single examples.
         urgent: Whether the verdict is an alarm.
-        table: What a notebook shows in place of the frame, for example with a column for each quantity.
+        table: Rows that a notebook shows instead of the frame, for example with a column for each quantity.
     """
 
     verdict: str
@@ -54,10 +54,10 @@ class Card:
     table: TidyRows | None = None
 
     def titled(self, title: str) -> "Card":
-        """Return the card under a heading."""
+        """Return the card with a heading."""
         return replace(self, title=title)
 
 
 def stacked_rows(frames: Sequence[TidyRows]) -> TidyRows:
-    """Return the rows of frames with the same columns as one; without columns where there is no frame."""
+    """Return the rows of all frames, which have the same columns, as one frame; without columns if there are none."""
     return TidyRows(frames[0].columns, [row for frame in frames for row in frame.rows]) if frames else TidyRows(())

@@ -1,4 +1,4 @@
-"""The one way in which results show themselves in notebooks and consoles, and leave as figures, data and frames."""
+"""The common display of all results: in notebooks and consoles, and as figures, data and frames."""
 
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Displayed(Brief):
-    """A result that shows itself: a notebook draws it, ``print`` writes its table, ``repr`` one to three lines.
+    """A result with a display: a notebook draws it, ``print`` writes its table, and ``repr`` has one to three lines.
 
     A subclass defines :meth:`_card`.
     """
 
     def _card(self) -> "Card":
-        """Return the sentence, the diagrams and the rows that are shown."""
+        """Return the sentence, the diagrams and the rows of the display."""
         raise NotImplementedError(f"{type(self).__name__} has no card")
 
     def _repr_mimebundle_(
@@ -29,8 +29,8 @@ class Displayed(Brief):
         """Return the result as HTML and as text, for notebooks.
 
         Args:
-            include: The only MIME types that are asked for; None for all.
-            exclude: MIME types that are not asked for.
+            include: The requested MIME types; None for all.
+            exclude: MIME types to leave out.
         """
         writers: dict[str, Callable[[], str]] = {"text/plain": self.__str__, "text/html": self._html}
         return {
@@ -40,7 +40,7 @@ class Displayed(Brief):
         }
 
     def _html(self) -> str:
-        from mviz_lightning.notebook.page import card_html  # jinja2 is loaded when a notebook shows something
+        from mviz_lightning.notebook.page import card_html  # jinja2 is loaded only for a display
 
         return card_html(self._card())
 
@@ -48,7 +48,7 @@ class Displayed(Brief):
         """Draw the main diagram with matplotlib.
 
         Args:
-            ax: Axes to draw into; by default those of a new figure.
+            ax: Axes to draw into; by default the axes of a new figure.
 
         Returns:
             The figure and the axes.
@@ -65,14 +65,14 @@ class Displayed(Brief):
         return plot_diagram(diagrams[0], ax)
 
     def to_dict(self) -> Any:
-        """Return everything as dicts, lists, texts and numbers, which ``json.dumps`` takes.
+        """Return everything as dicts, lists, texts and numbers, for ``json.dumps``.
 
-        NaN and infinities become None, since JSON has neither; tensors become nested lists.
+        NaN and infinities become None, because JSON has neither; tensors become nested lists.
         """
         return plain_data(self)
 
     def to_pandas(self) -> "DataFrame":
-        """Return the numbers as a data frame, one observation a row; the guide on notebooks lists the columns.
+        """Return the numbers as a data frame, with one observation per row; the guide on notebooks lists the columns.
 
         Raises:
             ModuleNotFoundError: pandas is not installed.

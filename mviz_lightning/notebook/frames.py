@@ -1,4 +1,4 @@
-"""Rows as pandas' data frames; pandas is imported when one is asked for."""
+"""Rows as pandas data frames; pandas is imported only when a frame is requested."""
 
 from typing import TYPE_CHECKING
 

@@ -39,12 +39,12 @@ def _template() -> "Template":
 
 
 def _clean(value: Any) -> Any:
-    """Return text without control characters, and with no line break before a percent sign; our markup as it is."""
+    """Return text without control characters and without a line break before a percent sign; markup is unchanged."""
     return safe(value).replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
 
 
 def _svg(diagram: Diagram) -> "Markup":
-    """Return a diagram as SVG, whose text is escaped already."""
+    """Return a diagram as SVG, in which all text is escaped."""
     from markupsafe import Markup
 
     if isinstance(diagram, Bars):
@@ -57,7 +57,7 @@ def _svg(diagram: Diagram) -> "Markup":
 
 
 def _grouped(diagrams: Sequence[Diagram]) -> list[list[Diagram]]:
-    """Return diagrams one by one, and the maps of one modality together."""
+    """Return groups of diagrams: consecutive maps of one modality form a group, every other diagram is alone."""
     groups: list[list[Diagram]] = []
     for diagram in diagrams:
         before = groups[-1][-1] if groups else None

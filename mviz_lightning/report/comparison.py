@@ -1,4 +1,4 @@
-"""Runs against the first of them: differences with their 95 % intervals, states, and what was configured otherwise."""
+"""Compare runs with the first one: differences with their 95 % intervals, states, and configurations."""
 
 import json
 import math
@@ -13,18 +13,18 @@ from mviz_lightning.report.payload import Plain
 from mviz_lightning.sinks.records import RunRecord, State
 
 LONGEST = 400
-"""Largest number of letters of a configured value that is shown."""
+"""Largest number of letters that are shown of a configured value."""
 
 NOT_CONFIGURED = ("format", "name", "run", "started", "finished", "heads", "modalities", "observed")
-"""Entries of a description that differ between any two runs, or that are compared otherwise."""
+"""Entries of a description that differ between any two runs, or that are compared separately."""
 
 
 class Described(Protocol):
-    """What a comparison reads of a run."""
+    """The attributes of a run that a comparison reads."""
 
     @property
     def description(self) -> Mapping[str, Any]:
-        """What ``run.json`` holds; empty where a run has none."""
+        """The content of ``run.json``; empty for a run without this file."""
 
     @property
     def history(self) -> Sequence[RunRecord]:
@@ -47,19 +47,19 @@ class HeadComparison:
 
     @property
     def differences(self) -> dict[str, ShareDifference]:
-        """Name of a share or score that both have -> the second run's value less the first's."""
+        """Name of a share or score that both runs have -> the second run's value less the first run's."""
         return share_differences(self.second, self.first)
 
     @property
     def states(self) -> dict[str, tuple[State | None, State | None]]:
-        """Modality -> its state in both runs; None where no alarm judged it."""
+        """Modality -> its state in both runs; None if no alarm judged it."""
         names = dict.fromkeys(
             name.partition("/")[2] for name in chain(self.first, self.second) if name.startswith("collapse/")
         )
         return {name: (_state(self.first, name), _state(self.second, name)) for name in names}
 
     def state(self, letters: tuple[str, str]) -> Plain:
-        """Return plain types; ``letters`` are what sentences call both runs."""
+        """Return plain types; ``letters`` are the names of both runs in sentences."""
         values = [
             {
                 "key": name,
@@ -116,8 +116,8 @@ def compared_runs(runs: Sequence[Described]) -> Plain | None:
 
     Returns:
         ``{"pairs": [...]}`` with a pair for each run but the first: ``first`` and ``second`` (positions in ``runs``),
-        ``moments`` (the last epoch that both measured, and the last of each where that is another one), and
-        ``configuration`` (what differs). None for a single run.
+        ``moments`` (the last epoch that both measured, and the last record of each run if it is another one), and
+        ``configuration`` (the differences). None for a single run.
     """
     return {"pairs": [_pair(runs, place) for place in range(1, len(runs))]} if len(runs) > 1 else None
 
@@ -126,8 +126,8 @@ def run_moments(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> list
     """Return the moments at which two histories can be compared.
 
     Returns:
-        The last epoch that both measured, and then the last record of each, where one of them went on; without a common
-        epoch only the latter; nothing where one has no values.
+        The last epoch that both runs measured; then the last record of each run, if a run continued after this epoch.
+        Without a common epoch, only the last records. An empty list if a run has no values.
     """
     if not (_measured(first) and _measured(second)):
         return []
@@ -142,11 +142,11 @@ def run_moments(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> list
 
 
 def configured_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Plain]:
-    """Return what two descriptions say otherwise: ``[{"name", "first", "second"}]``; None where one has no such entry.
+    """Return the differences of two descriptions, ``[{"name", "first", "second"}]``; None for a missing entry.
 
     Args:
-        first: What ``run.json`` of the first run holds.
-        second: That of the second run.
+        first: The content of ``run.json`` of the first run.
+        second: The content of ``run.json`` of the second run.
     """
     before, after = (dict(_entries(_configured(description))) for description in (first, second))
     before |= _observed_alone(first, second)
@@ -160,7 +160,7 @@ def configured_differences(first: Mapping[str, Any], second: Mapping[str, Any]) 
 
 
 def _observed_alone(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, str]:
-    """Return what was observed of one model and not of the other, a line each."""
+    """Return the observations of one model that the other one lacks, one line each."""
     lines = [str(line) for line in one.get("observed") or [] if line not in (other.get("observed") or [])]
     return {"observed": _short("\n".join(lines))} if lines else {}
 
@@ -177,7 +177,7 @@ def _pair(runs: Sequence[Described], place: int) -> Plain:
 
 
 def _measured(history: Sequence[RunRecord]) -> list[RunRecord]:
-    """Return the records with values: those of the training, or those of other stages where there are no such."""
+    """Return the records with values from the training; if there are none, those of other stages."""
     valued = [record for record in history if record.values]
     return [record for record in valued if record.phase == "fit"] or valued
 
@@ -196,7 +196,7 @@ def _word(state: State | None) -> str | None:
 
 
 def _configured(description: Mapping[str, Any]) -> Plain:
-    """Return what is compared of a description; heads and modalities under their names, not their places."""
+    """Return the compared entries of a description; heads and modalities are found by name, not by index."""
     plain = {name: value for name, value in description.items() if name not in NOT_CONFIGURED}
     for group in ("modalities", "heads"):
         named = {str(one.get("called") or one.get("name")): one for one in description.get(group) or []}

@@ -1,4 +1,4 @@
-"""How two runs differ, in sentences."""
+"""The differences of two runs, in sentences."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from mviz_lightning.sinks.records import State
 
 
 def run_letter(place: int) -> str:
-    """Return what sentences call a run: A, B, ...; after Z its number, from 1."""
+    """Return the name of a run in sentences: A, B, ...; after Z its number, from 1."""
     return ascii_uppercase[place] if place < len(ascii_uppercase) else str(place + 1)
 
 
@@ -19,17 +19,17 @@ def in_words(
     states: Mapping[str, tuple[State | None, State | None]],
     letters: tuple[str, str],
 ) -> list[str]:
-    """Write what differs, the largest difference first.
+    """Return sentences about the differences, the largest difference first.
 
     Args:
         differences: Name of a share or score -> the second run's value less the first's.
-        states: Modality -> its state in the first and the second run; None where it was not judged.
-        letters: What the first and the second run are called.
+        states: Modality -> its state in the first and the second run; None if it was not judged.
+        letters: Names of the first and the second run.
 
     Returns:
-        A sentence for each modality whose total effect differs clearly, or one that says that none does; one for the
-        interaction if it differs clearly, for each state that is another one, and for the score. Points are percent of
-        the outputs' variance.
+        A sentence for each modality whose total effect differs clearly, or one sentence if there is none. A sentence
+        for the interaction if it differs clearly, for each changed state, and for the score. Points are percent of the
+        outputs' variance.
     """
     totals = {name.removeprefix("total/"): found for name, found in differences.items() if name.startswith("total/")}
     clear = sorted((name for name in totals if totals[name].is_clear), key=lambda name: -abs(totals[name].value))
@@ -43,7 +43,7 @@ def in_words(
 
 
 def _points_sentence(what: str, found: ShareDifference, letters: tuple[str, str]) -> str:
-    """Write a clear difference of shares; its bounds are on one side of 0."""
+    """Return a sentence about a clear difference of shares: both bounds are on one side of 0."""
     low, value, high = sorted(100 * abs(share) for share in (found.value, found.low, found.high))
     decimals = 0 if value >= 10 else 1 if value >= 1 else 2
     number, *bounds = (fixed(points, decimals) for points in (value, low, high))

@@ -1,4 +1,4 @@
-"""Where runs lie: the monitor's folder within the logger's, and all of them below a folder."""
+"""Find runs: the monitor's folder inside the logger's folder, or all runs below a folder."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,10 +7,11 @@ from mviz_lightning.errors import ConfigurationError
 from mviz_lightning.sinks.archive import DESCRIPTION, HISTORY
 
 DEPTH = 4
-"""Folders below the given one in which runs are looked for, to name them: ``lightning_logs/version_0/mviz`` has 2."""
+"""Number of folder levels that are searched for runs to name: a folder and three levels below it. For the folder
+``lightning_logs``, ``lightning_logs/version_0/mviz`` is two levels below."""
 
 WANTED = f"Give the folder of a training with MultimodalMonitor, which has a folder mviz with {HISTORY}"
-"""What to give where no run is near."""
+"""Advice if there is no run nearby."""
 
 NAMED = 6
 """Largest number of folders or files that an error names."""
@@ -20,10 +21,10 @@ def monitor_folder(path: str | Path) -> Path:
     """Return the monitor's folder of a run.
 
     Args:
-        path: This folder, or the logger's folder of the run, in which it lies: ``lightning_logs/version_0``.
+        path: This folder, or the logger's folder of the run, which contains it: ``lightning_logs/version_0``.
 
     Raises:
-        ConfigurationError: There is no run, or there are several; the message says what there is.
+        ConfigurationError: There is no run, or there are several; the message lists what was found.
 
     Example:
         >>> monitor_folder("lightning_logs/version_0")  # doctest: +SKIP
@@ -55,7 +56,7 @@ def find_runs(path: str | Path) -> list[Path]:
 
 
 def holds_run(folder: Path) -> bool:
-    """Return whether the files of a run lie in a folder; runs of older versions have a history alone."""
+    """Return whether a folder contains the files of a run; runs of older versions have only a history."""
     return (folder / HISTORY).is_file() or (folder / DESCRIPTION).is_file()
 
 
@@ -66,13 +67,13 @@ def _by_number(path: Path) -> list[tuple[int, str]]:
 
 
 def _near(given: Path) -> list[Path]:
-    """Return the runs in the nearest folder above that exists; none of the whole disk, which would take long."""
+    """Return the runs below the nearest existing parent folder; none if this is the root, which would take long."""
     above = next((one for one in given.parents if one.is_dir()), Path())
     return [] if above.resolve().parent == above.resolve() else list(_runs_below(above))
 
 
 def _contents(folder: Path) -> str:
-    """Say what a folder without a run holds, and what to give instead."""
+    """Return a text with the content of a folder without a run, and with advice."""
     if runs := list(_runs_below(folder)):
         return f" itself{_instead(runs)}"
     names = sorted(one.name for one in folder.iterdir())
@@ -81,13 +82,13 @@ def _contents(folder: Path) -> str:
 
 
 def _instead(runs: list[Path], otherwise: str = "") -> str:
-    """Say which runs there are instead, the latest first; of none, what to give otherwise."""
+    """Return a text that lists other runs, the latest first; without runs, return ``otherwise``."""
     latest = sorted(runs, key=lambda one: (one / HISTORY).stat().st_mtime, reverse=True)
     return f"; give one of these runs: {_listed(map(str, latest))}" if runs else f". {otherwise}"
 
 
 def _runs_below(folder: Path) -> Iterator[Path]:
-    """Yield the monitor's folders below a folder, no deeper than loggers put them: a home folder is large."""
+    """Yield the monitor's folders below a folder, up to the depth of loggers' folders: a home folder is large."""
     for depth in range(DEPTH):
         yield from (one.parent for one in folder.glob("*/" * depth + HISTORY))
 

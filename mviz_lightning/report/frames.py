@@ -1,4 +1,4 @@
-"""A stored run as frames of pandas, which is imported here alone."""
+"""A stored run as pandas data frames; pandas is imported only here."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ FIRST: dict[str, list[str]] = {
     "explanations": ["method", "result", "stage", "epoch", "step", "head", "example"],
     "weights": ["method", "stage", "epoch", "step", "head", "example", "output", "output_name", "modality", "segment"],
 }
-"""Frame -> its first columns, which it has without rows too."""
+"""Frame -> its first columns, which exist also without rows."""
 
 
 def frames_of(run: "StoredRun") -> dict[str, Any]:

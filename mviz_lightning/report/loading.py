@@ -24,14 +24,14 @@ COMMON = ("method", "result", "stage", "epoch", "step", "head", "example")
 def load(folder: str | Path) -> StoredRun:
     """Load a run from the files in its folder; neither the model nor the data is needed.
 
-    Runs of older versions have a history alone. Damaged lines, such as the last one of a training that was killed, are
-    left out, and ``remarks`` counts them.
+    Runs of older versions have only a history. Damaged lines, such as the last one of a killed training, are left out,
+    and ``remarks`` has their number.
 
     Args:
         folder: The logger's folder of the run, or the monitor's folder inside it.
 
     Raises:
-        ConfigurationError: The folder holds no run, or several; or a newer version wrote it.
+        ConfigurationError: The folder contains no run, or several; or a newer version wrote it.
 
     Example:
         >>> from mviz_lightning.report import load
@@ -53,7 +53,7 @@ def load(folder: str | Path) -> StoredRun:
 
 
 def _rows(lines: list[StoredLine], remarks: list[str]) -> Iterator[RunRecord]:
-    """Yield the runs of the monitor; one whose values no run can have is left out."""
+    """Yield the runs of the monitor; a run with impossible values is left out."""
     for line in lines:
         try:
             yield _row(line)

@@ -1,4 +1,4 @@
-"""The report page: one self-contained HTML file of one run or several."""
+"""The report page: one self-contained HTML file for one run or several."""
 
 import base64
 import hashlib
@@ -22,16 +22,16 @@ SCRIPTS = (
     "overview.js", "examples.js", "example_view.js", "example_maps.js", "importance.js", "matrix.js",
     "interactions.js", "features.js", "sparse_model.js", "errors.js", "ranked.js", "where.js", "cost.js", "main.js",
 )  # fmt: skip
-"""The parts of the page's script, in the order in which they stand in it, which is that of the page's sections."""
+"""The parts of the page's script, in order; the sections of the page have the same order."""
 
 STYLES = ("page.css", "stages.css")
 """The parts of the page's style."""
 
 ONE_RUN, SEVERAL_RUNS = "report.html", "comparison.html"
-"""Name of a page where none is given."""
+"""Default name of the page for one run, and for several."""
 
 PICTURES = {"inline": "data:", "beside": "data: 'self' file:"}
-"""Where pictures lie -> sources that the page may load pictures from."""
+"""The ``pictures`` argument -> the sources from which the page may load pictures (content security policy)."""
 
 
 def write_page(
@@ -39,20 +39,21 @@ def write_page(
     output: str | Path | None = None,
     pictures: Literal["inline", "beside"] = "inline",
 ) -> Path:
-    """Write the page of one run, or of several that are compared, as one HTML file that loads nothing.
+    """Write the page of one run, or the comparison of several, as one HTML file that loads nothing from the network.
 
     Args:
-        folders: The logger's folder of a run or the monitor's folder inside it; several are compared with the first.
-        output: The file to write; None for ``report.html`` in the monitor's folder, of several runs ``comparison.html``
-            in the folder of the first.
-        pictures: ``"inline"`` holds the inputs' pictures in the page; ``"beside"`` writes them into the folder
+        folders: The logger's folder of a run or the monitor's folder inside it; several runs are compared with the
+            first.
+        output: The file to write; None for ``report.html`` in the monitor's folder, or, for several runs,
+            ``comparison.html`` in the folder of the first.
+        pictures: ``"inline"`` puts the inputs' pictures into the page; ``"beside"`` writes them into the folder
             ``<output's stem>_pictures``, which the page then needs.
 
     Returns:
         The path of the page.
 
     Raises:
-        ConfigurationError: A folder holds no run, or several; a newer version wrote it; or an argument is wrong.
+        ConfigurationError: A folder contains no run, or several; a newer version wrote it; or an argument is wrong.
 
     Example:
         >>> write_page("lightning_logs/version_0")  # doctest: +SKIP
@@ -84,7 +85,7 @@ def _render(payload: dict[str, Any], picture_sources: str) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     trusted = {name: Markup(text) for name, text in (("style", style), ("script", script))}  # noqa: S704 our own files
-    data = Markup(safe_json(payload))  # noqa: S704 safe_json leaves no letter that HTML reads
+    data = Markup(safe_json(payload))  # noqa: S704 safe_json escapes all characters of HTML
     title = " and ".join(str(run["name"]) for run in payload["runs"])
     template = Environment(loader=FileSystemLoader(ASSETS), autoescape=True).get_template("page.html.j2")
     return template.render(title=title, policy=policy, data=data, **trusted)
@@ -97,11 +98,11 @@ def _style() -> str:
 
 @cache
 def _script() -> str:
-    """Return the page's script: all parts in one function, so that they share names with nothing else."""
+    """Return the page's script: all parts in one function, so that their names are not global."""
     parts = "\n".join((ASSETS / name).read_text("utf-8") for name in SCRIPTS)
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def _hash(text: str) -> str:
-    """Return what a content security policy calls this text."""
+    """Return the hash of a text for a content security policy."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

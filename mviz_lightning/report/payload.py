@@ -1,4 +1,4 @@
-"""What the page gets: the runs as plain data, with packed weights, as JSON that is safe within HTML."""
+"""The data of the page: runs as plain data with packed weights, as JSON that is safe inside HTML."""
 
 import base64
 import binascii
@@ -15,14 +15,14 @@ from mviz_lightning.sinks.files import replace_file
 from mviz_lightning.sinks.portable_names import portable_name
 
 Plain: TypeAlias = dict[str, Any]
-"""What JSON can hold."""
+"""A dict that JSON can represent."""
 
 ESCAPES = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
-"""Letters that could end the script element, or that are line breaks in scripts, as JSON's escapes."""
+"""Character that could end the script element, or that is a line break in scripts -> its JSON escape."""
 
 
 def safe_json(found: Any) -> str:
-    r"""Write plain data as ASCII JSON in which nothing ends an HTML element; numbers that are not finite become null.
+    r"""Return plain data as ASCII JSON that cannot end an HTML element; numbers that are not finite become null.
 
     Example:
         >>> safe_json({"</script>": float("nan")})
@@ -43,9 +43,9 @@ def page_payload(run: StoredLines, name: str, keep: Callable[[str, str], Plain])
     """Return one run for the page.
 
     Args:
-        run: What its files hold.
-        name: What the page calls the run.
-        keep: Modality and base64 picture -> the entries of its view that show it.
+        run: The content of its files.
+        name: Name of the run on the page.
+        keep: Modality and base64 picture -> the entries of its view with the picture or its address.
     """
     return {
         "name": name,
@@ -68,7 +68,7 @@ def _with_pictures(example: Plain, keep: Callable[[str, str], Plain]) -> Plain:
 
 
 def kept_inline(modality: str, webp: str) -> Plain:
-    """Leave a picture in the page."""
+    """Keep a picture inside the page."""
     return {"webp": webp}
 
 
@@ -84,7 +84,7 @@ class PicturesBeside:
         self._written: dict[str, str] = {}
 
     def __call__(self, modality: str, webp: str) -> Plain:
-        """Write a picture once, and return its address relative to the page; a damaged one is left out."""
+        """Write a picture once, and return its address relative to the page; a damaged picture is left out."""
         try:
             data = base64.b64decode(webp, validate=True)
         except (binascii.Error, ValueError):

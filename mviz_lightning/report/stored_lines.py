@@ -1,4 +1,4 @@
-"""The files of a run as plain data: damaged lines are left out and counted, repeated ones count once."""
+"""The files of a run as plain data, without damaged lines, which are counted, and without repeated lines."""
 
 import json
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -13,8 +13,7 @@ StoredLine: TypeAlias = dict[str, Any]
 """A line of a file, or the description of a run."""
 
 REPEATED = ("fit", "explain")
-"""Stages whose lines count once for each moment: a resumed training writes them again, and a report that is saved anew.
-"""
+"""Stages with one line for each moment: a resumed training, or a report that is saved again, repeats lines."""
 
 TEXTS, NUMBERS = (str,), (int, float)
 
@@ -24,7 +23,7 @@ REQUIRED: dict[str, dict[str, tuple[type, ...]]] = {
     EXPLANATIONS: {"method": TEXTS, "result": TEXTS, "stage": TEXTS, "epoch": (int,), "step": (int,)},
     ALERTS: {"stage": TEXTS, "epoch": (int,), "step": (int,), "title": TEXTS, "text": TEXTS},
 }
-"""File -> fields that each of its lines has, and their types."""
+"""File -> required fields of its lines, and their types."""
 
 DESCRIBED: dict[str, tuple[type, ...]] = {
     "run": TEXTS,
@@ -36,7 +35,7 @@ DESCRIBED: dict[str, tuple[type, ...]] = {
     "observed": (list,),
     "examples": (dict,),
 }
-"""Entry of a description -> its type; one of another type is left out."""
+"""Entry of a description -> its type; an entry of another type is left out."""
 
 ENTRIES = ("modalities", "heads")
 """Entries of a description that are lists of dicts."""
@@ -49,15 +48,15 @@ TOO_NEW = (
 
 @dataclass(frozen=True)
 class StoredLines:
-    """What the files of a run hold, as plain data.
+    """The content of a run's files, as plain data.
 
     Attributes:
         description: ``run.json``; empty for a run of an older version.
-        history: The runs of the monitor; ``values`` holds numbers, and None for those that were not finite.
+        history: The runs of the monitor; ``values`` has numbers, and None for numbers that were not finite.
         alerts: Alarms and all-clears.
         examples: Id -> the example with all its modalities.
         explanations: Explained outputs, features and cases.
-        remarks: What was left out, in words.
+        remarks: Texts about everything that was left out.
     """
 
     description: StoredLine
@@ -69,7 +68,7 @@ class StoredLines:
 
 
 def stored_lines(folder: Path) -> StoredLines:
-    """Read the files of a run; what is damaged is left out and remarked.
+    """Read the files of a run; damaged parts are left out, with a remark.
 
     Args:
         folder: The monitor's folder.
@@ -112,13 +111,13 @@ def _description(path: Path, remarks: list[str]) -> StoredLine:
 
 
 def _is_described(name: str, value: Any, kinds: tuple[type, ...]) -> bool:
-    """Tell whether an entry of a description is one, or missing."""
+    """Return whether an entry of a description has the right type, or is missing."""
     entries = value if name in ENTRIES and isinstance(value, list) else []
     return value is None or (isinstance(value, kinds) and all(isinstance(one, dict) for one in entries))
 
 
 def _lines(path: Path, remarks: list[str]) -> list[StoredLine]:
-    """Return the whole lines of a file, each a dict with the fields that it must have."""
+    """Return the undamaged lines of a file, each a dict with all required fields."""
     texts = read_lines(path)
     found = [line for line in map(_read, texts) if line is not None and _is_whole(line, REQUIRED[path.name])]
     if lost := len(texts) - len(found):
@@ -141,7 +140,7 @@ def _is_whole(line: StoredLine, required: Mapping[str, tuple[type, ...]]) -> boo
 
 
 def _last_of_each(lines: Iterable[StoredLine], place: Callable[[StoredLine], Hashable]) -> list[StoredLine]:
-    """Return the lines in order; of several at one moment, the last."""
+    """Return the lines in order; if several have the same moment, only the last one."""
     found: dict[Hashable, StoredLine] = {}
     for number, line in enumerate(lines):
         key = place(line) if line["stage"] in REPEATED else number
@@ -166,7 +165,7 @@ def _place_of_alert(line: StoredLine) -> Hashable:
 
 
 def _merged(lines: Iterable[StoredLine]) -> dict[str, StoredLine]:
-    """Return each example once; its modalities may stand in several lines."""
+    """Return each example once; its modalities may be in several lines."""
     found: dict[str, StoredLine] = {}
     for line in lines:
         modalities = {name: one for name, one in line["modalities"].items() if _is_modality(one)}
@@ -176,12 +175,12 @@ def _merged(lines: Iterable[StoredLine]) -> dict[str, StoredLine]:
 
 
 def _is_modality(found: Any) -> bool:
-    """Tell whether what is kept of a modality can be shown: it names its segments and has a view."""
+    """Return whether a stored modality can be shown: it has names of segments and a view."""
     return isinstance(found, dict) and isinstance(found.get("segments"), list) and isinstance(found.get("view"), dict)
 
 
 def _last_batches(lines: Iterable[StoredLine]) -> list[StoredLine]:
-    """Return the lines of explanations; of a result that a resumed training wrote again, the last."""
+    """Return the lines of explanations; if a resumed training wrote a result again, only the last version."""
     batches: dict[Hashable, dict[Hashable, StoredLine]] = {}
     latest: Hashable = None
     for number, line in enumerate(lines):

@@ -1,4 +1,4 @@
-"""A run read back from its files: what it was, its history, alarms, examples and explanations as plain objects."""
+"""A run that is read from its files: description, history, alarms, examples and explanations as plain objects."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -23,9 +23,9 @@ class StoredModality(Brief):
 
     Attributes:
         kind: Name of the modality type: ``image``, ``text`` and so on.
-        baseline: What a masked segment becomes, in words.
-        segments: Names of the segments, which weights refer to by their place.
-        view: What the input looks like and where its segments are, as in the file; ``"view"`` names the form.
+        baseline: The replacement of a masked segment, in words.
+        segments: Names of the segments, in the order of the weights.
+        view: The input for display and the position of its segments, as in the file; ``"view"`` is the kind of display.
     """
 
     kind: str
@@ -35,7 +35,7 @@ class StoredModality(Brief):
 
     @property
     def picture(self) -> npt.NDArray[np.uint8] | None:
-        """The picture, ``(H, W, 3)`` in 0..255, up to 224 pixels a side; None where there is none."""
+        """The picture, ``(H, W, 3)`` in 0..255, with sides of up to 224 pixels; None if there is none."""
         from PIL import Image
 
         data = self.view.get("webp")
@@ -46,7 +46,7 @@ class StoredModality(Brief):
 
     @property
     def index(self) -> npt.NDArray[np.int64] | None:
-        """The segment of each pixel of the picture, ``(H, W)``; -1 at pixels that are never masked; None without."""
+        """The segment of each pixel of the picture, ``(H, W)``; -1 at pixels that are never masked; None if unknown."""
         if "size" not in self.view or not ("grid" in self.view or "index" in self.view):
             return None
         height, width = self.view["size"]
@@ -60,15 +60,15 @@ class StoredModality(Brief):
 
 @dataclass(frozen=True)
 class StoredExample(Brief):
-    """An example that was explained.
+    """An explained example.
 
     Attributes:
-        id: Its name in the files: the position, and a number behind it where several examples had this position.
+        id: Its name in the files: the position, followed by a number if several examples had this position.
         position: Index in the validation set.
         stage: The stage in which it was explained first: ``fit``, ``validate``, ``test`` or ``explain``.
-        target: Class, list of labels or value of the main head; None where it is unknown.
-        target_name: The same in words.
-        modalities: Name -> what is kept of the input.
+        target: Class, list of labels or value of the main head; None if unknown.
+        target_name: The target in words.
+        modalities: Name -> the stored input.
     """
 
     id: str
@@ -85,8 +85,8 @@ class StoredExplanation(Brief):
 
     Attributes:
         method: Name of the explainer.
-        result: What it is: ``dime``, ``importance``, ``cross_modal``, ``representation``, ``prediction``, ``errors``,
-            ``ranking``, ``positions``, or ``other`` for a method of one's own.
+        result: Kind of the result: ``dime``, ``importance``, ``cross_modal``, ``representation``, ``prediction``,
+            ``errors``, ``ranking``, ``positions``, or ``other`` for a user's method.
         stage: ``fit``, ``validate``, ``test`` or ``explain``.
         epoch: Epoch of the training.
         step: Step on the x-axis of the loggers.
@@ -134,7 +134,7 @@ class StoredAlert(Brief):
         epoch: Epoch of the training.
         step: Step on the x-axis of the loggers.
         head: The head; ``""`` is the main one.
-        modality: The modality that it is about.
+        modality: The modality of the alert.
         state: 0 used, 1 unused, 2 collapsed, 3 redundant.
         title: A few words.
         text: The whole text with the evidence.
@@ -154,7 +154,7 @@ class StoredAlert(Brief):
 
 @dataclass(frozen=True)
 class StoredRun(Brief):
-    """A run of the monitor, read back from its folder.
+    """A run of the monitor, read from its folder.
 
     Attributes:
         folder: The monitor's folder.
@@ -163,7 +163,7 @@ class StoredRun(Brief):
         alerts: Alarms and all-clears, oldest first.
         examples: Id -> example.
         explanations: Explained outputs, features and cases, oldest first.
-        remarks: What was damaged and left out, in words.
+        remarks: Texts about damaged parts that were left out.
     """
 
     folder: Path
@@ -176,12 +176,12 @@ class StoredRun(Brief):
 
     @property
     def name(self) -> str:
-        """What the run is called: the logger's name and version, or the folders that it lies in."""
+        """Name of the run: the logger's name and version, or the names of the folders that contain it."""
         return str(self.description.get("run") or "/".join(self.folder.resolve().parts[-3:-1]))
 
     @cached_property
     def modalities(self) -> list[str]:
-        """Names of the modalities, in declared order; of a run of an older version, as its values name them."""
+        """Names of the modalities, in declared order; for runs of older versions, from the names of the values."""
         described = self.description.get("modalities")
         if isinstance(described, list):
             return [str(one["name"]) for one in described if isinstance(one, dict) and "name" in one]
@@ -191,7 +191,7 @@ class StoredRun(Brief):
     def explained(
         self, method: str | None = None, example: str | None = None, head: str | None = None
     ) -> list[StoredExplanation]:
-        """Return the explanations of a method, of an example or of a head, oldest first; of all where none is named.
+        """Return the explanations of a method, an example or a head, oldest first; all explanations without arguments.
 
         Args:
             method: Name of an explainer, for example ``"dime"``.
@@ -203,7 +203,7 @@ class StoredRun(Brief):
         return [one for one in self.explanations if all(getattr(one, name) == value for name, value in asked.items())]
 
     def to_pandas(self) -> dict[str, Any]:
-        """Return the run as frames of pandas.
+        """Return the run as pandas data frames.
 
         Returns:
             ``history`` (a row for each run of the monitor, a column for each value), ``alerts``, ``examples`` (a row
@@ -229,5 +229,5 @@ class StoredRun(Brief):
 
 
 def text_or_short(value: Any) -> str | None:
-    """Return a text as it is, None as None, and anything else in short: a damaged line may hold whatever."""
+    """Return texts and None unchanged, and any other value as a short text: a damaged line may contain anything."""
     return value if value is None or isinstance(value, str) else in_short(value)

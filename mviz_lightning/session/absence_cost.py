@@ -24,7 +24,7 @@ FAILED = (
     "absence=True: the model failed on examples without {absent}, so their score is not reported. {reason}. Let the "
     "model and its step accept such a batch, or leave absence= out"
 )
-"""Warning about modalities without which the model fails, given once for each."""
+"""Warning about a modality without which the model fails; given once for each modality."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class AbsenceCost:
         for replayed in (True, False) if self.tried.observed is not None else (False,):
             try:
                 return self._evaluated(absent, examples, replayed=replayed)
-            except Exception as error:  # on all ranks or on none
+            except Exception as error:  # raised on all ranks or on none
                 reason = reason or message_of(error)
         if not set(absent) <= self.warned:
             self.warned.update(absent)

@@ -1,4 +1,4 @@
-"""The fixed examples without some modalities, in the form in which the user's own data lack them."""
+"""The fixed examples without some modalities; absence has the same form as in the user's own data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +18,12 @@ from mviz_lightning.session.presence_tally import PresenceCounts
 
 @dataclass(frozen=True)
 class AbsentExamples:
-    """The fixed examples, and behind them examples that provide the leaves of an absent modality.
+    """The fixed examples, followed by examples that provide the leaves of an absent modality.
 
     Attributes:
-        probe: The fixed examples, then one for each donor.
-        donors: Modality -> index of an example that lacks it, with the leaves that stand for its absence.
-        gaps: Modality -> how whole batches lack it.
+        probe: The fixed examples, then one example for each modality in ``donors``.
+        donors: Modality -> index of an example that lacks it; its leaves replace the modality's leaves.
+        gaps: Modality -> the form in which it is missing in whole batches.
     """
 
     probe: Probe
@@ -37,7 +37,7 @@ class AbsentExamples:
         Args:
             schema: The batch's schema, with masks as they are read.
             rows: The fixed examples.
-            counts: What a pass over the data showed about absence.
+            counts: The result of a pass over the data: which examples lack which modalities.
         """
         everyone = [*rows, *({**rows[0], **leaves} for leaves in counts.donors.values())]
         probe = Probe(schema, collate(schema, everyone), NO_GROUPS, bounds=own_bounds(schema, everyone))

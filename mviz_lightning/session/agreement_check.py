@@ -43,8 +43,8 @@ class AgreementCheck:
 
     Attributes:
         examples: The examples of these rows.
-        rows: ``(R, C)`` the user's own outputs; None where a replay of the step has to compute them.
-        task: What the outputs stand for.
+        rows: ``(R, C)`` the user's own outputs; None if a replay of the step has to compute them.
+        task: Type of the prediction task.
         ranks: The processes.
     """
 
@@ -55,37 +55,37 @@ class AgreementCheck:
 
     @classmethod
     def of(cls, own: OwnOutputs, probe: Probe, task: Task, ranks: Ranks, shared: Probe | None = None) -> Self:
-        """Return the check of a validation, which takes the user's own outputs; without any, a check of fixed examples.
+        """Return a check against the user's own outputs of a validation; without such outputs, on a few fixed examples.
 
         Args:
             own: The user's own outputs, as far as they are known.
             probe: The fixed examples.
-            task: What the outputs stand for.
+            task: Type of the prediction task.
             ranks: The processes.
-            shared: Examples that another head of the model compares, used here too; None where there are none.
+            shared: The examples that the main head compares, if this is a further head; None for the main head.
         """
         examples, rows = own.take()
         few = _part(probe, COMPARED_ROWS) if examples is None else examples
         return cls(few if shared is None else shared, rows, task, ranks)
 
     def check(self, tried: TriedModel) -> Agreement | None:
-        """Return the agreement, the worst of all processes; None where nothing can be compared."""
+        """Return the worst agreement of all processes; None if nothing can be compared."""
         found = self.ranks.gather(self.compared(tried, self.examples, self.rows))
         known = [one for one in found if one is not None]
         return max(known, key=lambda one: (not one.holds, one.deviation), default=None)
 
     def compared(self, tried: TriedModel, examples: Probe, own: Tensor | None) -> Agreement | None:
-        """Compare a model's outputs with the user's own; None where nothing can be compared.
+        """Compare a model's outputs with the user's own; None if nothing can be compared.
 
         Args:
             tried: The model.
             examples: The examples.
-            own: ``(R, C)`` the user's own outputs of them; None where a replay of the step has to compute them.
+            own: ``(R, C)`` the user's own outputs of them; None if a replay of the step has to compute them.
         """
         return _compared(tried, examples, own, self.task)
 
     def anew(self, tried: TriedModel, probe: Probe) -> TriedModel | None:
-        """Return the model as the step calls it now; None if that is not found. Arguments as for :meth:`follow`.
+        """Return the model with the call that the step makes now; None if this call is not found.
 
         Args:
             tried: The model as it was called so far.
@@ -94,7 +94,7 @@ class AgreementCheck:
         return _observed_anew(tried, probe)
 
     def follow(self, tried: TriedModel, probe: Probe) -> tuple[TriedModel, Agreement] | None:
-        """Observe the step again; return the model as it is called now, if that gives the user's own outputs.
+        """Observe the step again; return the model with the present call, if this call gives the user's own outputs.
 
         Args:
             tried: The model as it was called so far.
@@ -106,7 +106,7 @@ class AgreementCheck:
         return (found, agreement) if found is not None and agreement is not None and agreement.holds else None
 
     def reported(self, few: Agreement, tried: TriedModel, probe: Probe) -> Agreement:
-        """Return the disagreement over up to :data:`REPORTED_ROWS` rows in place of a few, if a replay shows it too."""
+        """Return the disagreement over up to :data:`REPORTED_ROWS` rows if a replay shows it too; otherwise ``few``."""
         many = self.compared(tried, _part(probe, REPORTED_ROWS), None)
         return few if many is None or many.holds else many
 
@@ -124,7 +124,7 @@ def _compared(tried: TriedModel, examples: Probe, own: Tensor | None, task: Task
         own = _replayed(observed, once, examples, rows) if own is None else own
         own = _by_position(own, observed)
         agreement = Agreement.of(own, _by_position(once.plain(examples, rows), observed), task)
-        if once.noisy:  # known only after that evaluation
+        if once.noisy:  # known only after an evaluation
             draws = once.each_draw(COMPARED_DRAWS, lambda: _by_position(once.plain(examples, rows), observed))
             agreement = Agreement.with_noise(own, torch.stack(list(draws)), task)
         return replace(agreement, rows=len(rows))

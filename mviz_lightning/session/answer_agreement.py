@@ -45,7 +45,7 @@ DIFFERENT = (
 
 
 class AnswerAgreement(AgreementCheck):
-    """Compares at a run how a few answers are read."""
+    """Compares a few answers as the monitor reads them with the logits of the user's own step, at every run."""
 
     def compared(self, tried: TriedModel, examples: Probe, own: Tensor | None) -> Agreement | None:
         """Compare answers as the monitor reads them with the user's own logits, or with those of a replay."""
@@ -64,7 +64,7 @@ class AnswerAgreement(AgreementCheck):
         return None if self.anew(tried, examples) is None else Agreement(examples.size, 0.0, math.inf, 0.0)
 
     def anew(self, tried: TriedModel, probe: Probe) -> TriedModel | None:
-        """Return the model as the step calls it now; None if that is not found."""
+        """Return the model with the call that the step makes now; None if this call is not found."""
         read, evaluator = tried.read, tried.evaluator
         reader = evaluator.predict
         if read is None or not isinstance(reader, FirstTokens | OwnAnswers | WholeAnswers):
@@ -91,7 +91,7 @@ class AnswerAgreement(AgreementCheck):
 
 
 def answers_as_read(evaluator: Evaluator, reading: AnswerReading, examples: Probe) -> Tensor:
-    """Return ``(N, C)``: what a score reads from examples as they are, each rebuilt from its own parts."""
+    """Return ``(N, C)`` scores of unchanged examples, each rebuilt from its own modalities."""
     rows = torch.arange(examples.size)
     return evaluator.plain(reading.kept(examples), Query.aligned(rows, len(examples.schema.names)))
 
@@ -113,7 +113,7 @@ def settled_language(
         evaluator_of: Makes the evaluator that calls the model in one way.
 
     Raises:
-        NotMeasurableError: No way does.
+        NotMeasurableError: No way gives these logits.
     """
     few, reading = examples.part(torch.arange(min(examples.size, COMPARED_ROWS))), reading_of(languages[0])
     own = _replayed(ReadCall(call, reading), few, evaluator_of(reading.reader))
@@ -130,14 +130,14 @@ def settled_language(
 
 
 def _replayed(read: ReadCall, examples: Probe, evaluator: Evaluator) -> Tensor | None:
-    """Return what is read from the step's own logits of some examples; None if the step cannot be replayed."""
+    """Return the scores that are read from the step's own logits; None if the step cannot be replayed."""
     with suppress(Exception):
         return read.replayed(evaluator.module, examples, evaluator.precision)
     return None
 
 
 def _difference(own: Tensor, reading: AnswerReading, examples: Probe, evaluator: Evaluator) -> str:
-    """Return a text on how what is read differs from the user's own; ``""`` if it does not."""
+    """Return a text about the difference between the scores as read and those from ``own``; ``""`` if there is none."""
     other_draws = replace(evaluator, seed=evaluator.seed + 1)  # the step may sample
     try:
         found = answers_as_read(other_draws, reading, examples)[: len(own)]

@@ -22,7 +22,7 @@ FEWEST = 2
 """Smallest number of first tokens or of whole answers: a single one cannot be compared."""
 
 MOST_ANSWERS = 8
-"""Largest number of whole answers that are compared: each takes a forward of every row."""
+"""Largest number of whole answers that are compared: each answer takes one forward pass of every row."""
 
 LONGEST = 32
 """Largest number of tokens of a whole answer."""
@@ -83,7 +83,7 @@ def doubts_of_whole_answers(answers: Sequence[tuple[int, ...]], candidates: Sequ
 
 
 def varied_prompts(prompts: Sequence[tuple[int, ...]], groups: Tensor) -> float:
-    """Return the fraction of pairs of examples in groups whose prompts differ.
+    """Return the fraction of pairs of examples with different prompts, among all pairs within a group.
 
     Args:
         prompts: The tokens of each prompt, without those of items.

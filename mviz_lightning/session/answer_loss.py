@@ -14,7 +14,7 @@ from mviz_lightning.engine.evaluator import Evaluator
 from mviz_lightning.observation.answering_call import ReadCall
 
 SAME = 0.01
-"""Largest difference of the two losses, as a fraction of the step's, that rounding and 16 bits explain."""
+"""Largest difference of the two losses, as a fraction of the step's loss, that 16-bit rounding can explain."""
 
 OTHER_LOSS = (
     "the loss of your step is {loss:.3f} nats per token over {count} examples; the answers that the monitor reads have "
@@ -40,11 +40,11 @@ class LossCall(ReadCall):
 
 
 def doubt_of_loss(call: LossCall, texts: AnsweredTexts, evaluator: Evaluator) -> str:
-    """Return a text on how the step's loss differs from that of the answers; ``""`` if it does not, or is not shown.
+    """Return a text about the difference between the step's loss and the loss of the answers; ``""`` if none is known.
 
     Args:
         call: The call of the language model in the step.
-        texts: Some examples, not more than are compared.
+        texts: A few examples; all of them are replayed.
         evaluator: Calls the model.
     """
     found = None

@@ -44,7 +44,8 @@ WHOLE = (
 )
 
 ALIKE = "swapping the text changes {varied:.0%} of the prompts, so the items alone could determine the answers"
-"""Why shares of classes would not show a model that ignores the items: these would explain all that varies."""
+"""Reason against shares of classes: prompts hardly vary, so the items explain all of the variance, however little the
+model uses them."""
 
 OWN = (
     "score: the mean log-likelihood per token of each example's own answer, since {why}. The answer stays with "
@@ -56,10 +57,10 @@ VACUOUS = (
     "the prompts and the answers in {ids!r} are the same in nearly all examples, so swapping texts changes nothing and "
     "the items alone would explain all of the variance. Measure examples with different answers."
 )
-"""Message where even the likelihood of own answers shows nothing."""
+"""Message about data with which not even the likelihood of own answers is informative."""
 
 COMPLETE = "Give examples whose pictures and sounds come before the first answer, and do not truncate their ends."
-"""Advice where examples cannot be used."""
+"""Advice if examples cannot be used."""
 
 BEHIND = (
     "no first answer of {ids!r} comes after all items of its text, and the tokens after it are dropped. " + COMPLETE
@@ -77,7 +78,7 @@ class AnswerScore:
         probe: The examples as they are evaluated, with labels where there are any.
         predict: Returns the score of a batch of rows, ``(B, C)``.
         outputs: Number of outputs of one example, C.
-        task: What they stand for.
+        task: Type of the prediction task.
         class_names: Names of the outputs.
         line: Description of the score, for the log.
         reading: What is compared with the user's own step: the score itself; for whole answers, the likelihoods of own
@@ -116,7 +117,7 @@ class Answers:
 
     @property
     def predict(self) -> Predict:
-        """What the dry run calls: it returns the logits of the whole vocabulary behind the prompt."""
+        """The call for the dry run: it returns the logits of the whole vocabulary after the prompt."""
         return FirstTokens(self.language)
 
     @property
@@ -155,7 +156,7 @@ class Answers:
         return replace(probe, labels=_first_tokens(self.texts(probe)))
 
     def prompted(self, probe: Probe) -> Probe:
-        """Return a probe of texts without their answers, with the first tokens of these as labels."""
+        """Return a probe of texts without their answers; labels are the first tokens of the answers."""
         texts = self.texts(probe)
         return replace(texts.prompted, labels=_first_tokens(texts))
 
@@ -191,7 +192,7 @@ class Answers:
         return AnswerScore(probe, predict, 1, "regression", [OWN_NAME], line, reading)
 
     def _answered(self, texts: AnsweredTexts) -> Probe:
-        """Return texts with their answers, whose labels stay with their text."""
+        """Return texts with their answers; the leaf of token labels is swapped together with the text."""
         schema = with_text(replace(texts.probe.schema, target=None), self.finder.found.labels)
         return replace(texts.answered, schema=schema, labels=None, label_names=())
 
@@ -223,7 +224,7 @@ class Answers:
 
 
 def usable_examples(texts: AnsweredTexts) -> Probe:
-    """Return the examples of a probe that have an answer, and all items in front of it.
+    """Return the examples of a probe that have an answer and no item after its beginning.
 
     Args:
         texts: The texts of the probe.
@@ -241,8 +242,8 @@ def scores_answers(schema: BatchSchema, config: SessionConfig) -> bool:
     """Return whether answers in texts are scored, and not something else that the user named.
 
     Args:
-        schema: Where the leaves are in a batch.
-        config: What is measured.
+        schema: The schema of the batches.
+        config: The configuration of the measurement.
     """
     finder = finder_in(schema)
     return finder is not None and config.predict is None and config.target in (None, finder.found.labels)
@@ -253,8 +254,8 @@ def languages_of(module: nn.Module, schema: BatchSchema, call: AnsweringCall | N
 
     Args:
         module: The user's model.
-        schema: Where the leaves are in a batch.
-        call: The call of the step; None where none was observed.
+        schema: The schema of the batches.
+        call: The call of the step; None if none was observed.
     """
     observed, replayed = (None, None) if call is None else (call.language, call.replayed)
     ways = observed, find_language_model(module, schema), replayed
@@ -264,13 +265,13 @@ def languages_of(module: nn.Module, schema: BatchSchema, call: AnsweringCall | N
 def answers_of(
     module: nn.Module, probe: Probe, config: SessionConfig, call: AnsweringCall | None = None
 ) -> Answers | None:
-    """Return the answers that a language model is trained to give; None where the user scores something else.
+    """Return the answers that a language model is trained to give; None if the user scores something else.
 
     Args:
         module: The user's model.
         probe: Some examples.
-        config: What is measured.
-        call: The call of the user's own step that gives the logits; None where none was observed.
+        config: The configuration of the measurement.
+        call: The call of the user's own step that gives the logits; None if none was observed.
 
     Raises:
         NotMeasurableError: The model takes a list, or adds tokens of its own.

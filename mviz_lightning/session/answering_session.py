@@ -96,7 +96,7 @@ class AnsweringSession(Preparation):
         """Return the answers of a language model that gives the logits of the user's own step, if the step shows them.
 
         Raises:
-            NotMeasurableError: It gives other logits.
+            NotMeasurableError: The model gives other logits than the step.
         """
         if not scores_answers(trial.schema, self.config):
             return None
@@ -129,7 +129,7 @@ class AnsweringSession(Preparation):
             found = self._answers.score(collected.probe)
             self.config = self.config.named(found.class_names)
             self.config.check_outputs(found.outputs)
-        if found.own:  # examples that are drawn again, without broken ones, have no labels either
+        if found.own:  # examples that are drawn again have no labels either
             self._sampler.label_by(lambda probe: probe, None)
         self._reading.take(found.task, None, found.line)
         evaluator = replace(tried.evaluator, predict=found.predict)
@@ -144,10 +144,10 @@ class AnsweringSession(Preparation):
         self._collected = replace(collected, probe=found.probe, uncut=collected.probe)
 
     def _usable(self, collected: Collected, answers: Answers, fusion_share: float) -> Collected:
-        """Return the fixed examples without those that have no answer, or an item behind it.
+        """Return the fixed examples that have an answer and no item after it.
 
         Raises:
-            NotMeasurableError: Too few are left.
+            NotMeasurableError: Too few examples are left.
         """
         usable = answers.texts(collected.probe).usable
         if bool(usable.all()):
@@ -176,7 +176,7 @@ class AnsweringSession(Preparation):
         return self.config.keys_of("regression", scored=False) + loss_names(swapped) + compared
 
     def _answer_agreement(self) -> AnswerAgreement | None:
-        """Return the check of how answers are read; None where no answers are scored."""
+        """Return the check of how answers are read; None if no answers are scored."""
         (collected, _), score = self._ready(), self._answer_score
         if score is None or collected.uncut is None:
             return None

@@ -30,10 +30,10 @@ LEAST = {
 """Argument -> its smallest value."""
 
 LARGEST_GROUP = 4_096
-"""Largest number of examples of a group; with two modalities, a group takes the square of that many rows."""
+"""Largest number of examples in a group; with two modalities, a group of g examples has g^2 rows."""
 
 MAY_BE_NONE = ("num_examples", "group_size", "budget")
-"""The arguments among these that are chosen automatically if they are not given."""
+"""Arguments of ``LEAST`` that may be None; they are then chosen automatically."""
 
 
 def checked_types(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _number(name: str, value: int | None) -> int | None:
 
 
 def _as_object(given: Any) -> Any:
-    """Return the object of which Hydra made a configuration: it does so with every dataclass within a list."""
+    """Return the original object of a Hydra configuration; Hydra converts every dataclass within a list."""
     kind = getattr(getattr(given, "_metadata", None), "object_type", None)
     if not (isinstance(kind, type) and issubclass(kind, Explainer)):
         return given

@@ -1,4 +1,4 @@
-"""Read the batches of a pass: learn where everything is, and which examples have which modalities."""
+"""Read the batches of a pass: find where the leaves are, and which modalities each example has."""
 
 from collections.abc import Container, Mapping
 from contextlib import suppress
@@ -30,13 +30,13 @@ class BatchReader:
     Attributes:
         modalities: Name -> modality.
         target: Path of the labels, if the user gave one.
-        donors_wanted: Whether examples that lack a modality are kept, one for each.
-        schema: Where everything is in a batch; None before the first batch that has all modalities.
-        trial: Copies of the first examples of that batch that have all of them; None before it, and once the examples
-            are fixed.
-        kin: Path of the leaf that shows which examples are kin; None where none is needed.
-        tally: Which examples of the pass have which modalities.
-        fresh: Whether the first examples are those of the last batch, and all examples of it have all modalities.
+        donors_wanted: Whether one example that lacks a modality is kept for each modality.
+        schema: The batch's schema; None before the first batch that has all modalities.
+        trial: Copies of the first complete examples of that batch; None before this batch, and after the examples were
+            fixed.
+        kin: Path of the leaf with equal values for related examples (kin); None if it is not needed.
+        tally: Counts the examples of the pass by the modalities that they have.
+        fresh: Whether ``trial`` is from the last batch, and all examples of this batch have all modalities.
         tokens: The placeholder tokens of the model.
         ask: Returns the number of placeholders of each item of a batch; None before :meth:`meet`.
     """
@@ -81,7 +81,7 @@ class BatchReader:
         self.trial = None
 
     def await_another(self) -> None:
-        """Read the next batch as the first one: no example of this one can be used."""
+        """Read the next batch as the first one, because no example of the present batch can be used."""
         self.schema = self.trial = None
 
     def start_from(self, trial: Probe) -> None:
@@ -91,7 +91,7 @@ class BatchReader:
         self._require_kin(self.schema)
 
     def group_by(self, kin: str | None) -> None:
-        """Require the leaf that shows which examples are kin; None where none is needed.
+        """Require the leaf that shows which examples are kin; None requires no leaf.
 
         Raises:
             ConfigurationError: The batches have no such leaf.
@@ -108,10 +108,10 @@ class BatchReader:
             )
 
     def observe(self, batch: Any) -> ObservedBatch:
-        """Return what a batch holds; the schema is learned from the first batch that has all modalities.
+        """Return the content of a batch; the schema is learned from the first batch that has all modalities.
 
         Raises:
-            ConfigurationError: It has all modalities, but cannot be read.
+            ConfigurationError: The batch has all modalities, but cannot be read.
         """
         known, nodes = self.trial, nodes_of(batch, self.modalities)
         gaps = gaps_of(self.modalities, nodes)
@@ -154,7 +154,7 @@ class BatchReader:
         return self._observed(schema, leaves)
 
     def _part(self, batch: Any, nodes: Mapping[str, Any], gaps: Container[str]) -> ObservedBatch:
-        """Return what a batch holds that lacks modalities, as far as it can be read."""
+        """Return the contents of a batch that lacks modalities, as far as they can be read."""
         with suppress(Exception):  # a batch that is left out may have any form
             if self.schema is not None:
                 owned = {path for name, paths in self.schema.values.items() if name not in gaps for path in paths}
@@ -163,5 +163,5 @@ class BatchReader:
         return ObservedBatch({}, self._raw_presence(nodes))
 
     def _observed(self, schema: BatchSchema, leaves: Mapping[str, Any]) -> ObservedBatch:
-        # Masks are read as the first examples show: an example may lack a modality because it is all padding.
+        # Masks are read as in the first examples: an example that is all padding lacks the modality.
         return ObservedBatch(leaves, present_examples(replace(schema, modalities=self._read), leaves))

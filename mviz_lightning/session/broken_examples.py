@@ -26,7 +26,7 @@ def broken_examples(probe: Probe, evaluator: Evaluator, ranks: Ranks, examples: 
         evaluator: Runs the model.
         ranks: The processes that share the examples.
         examples: ``(K,)`` the examples to evaluate.
-        task: What the outputs stand for; masked classes are not broken.
+        task: Type of the prediction task; masked classes are not broken.
     """
     own, padded = ranks.share(examples), ranks.padded_share(examples)
     with ranks.raise_on_all_ranks():
@@ -40,7 +40,7 @@ def finite_rows(outputs: Tensor, task: Task = "multilabel") -> Tensor:
 
 
 def usable_trial(evaluator: Evaluator, trial: Probe) -> Probe:
-    """Return a few examples without the broken ones, with which no check would show anything.
+    """Return a few examples without the broken ones, because no check works on broken examples.
 
     If most are broken, the model is broken, and the examples stay as they are.
 

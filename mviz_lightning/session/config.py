@@ -1,4 +1,4 @@
-"""What is measured, and on how many examples: the arguments of the monitor that need no Trainer."""
+"""The configuration of a measurement: the arguments of the monitor that need no Trainer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,10 +31,10 @@ class SessionConfig:
 
     It describes one head: arguments that are given by the name of another stay in ``by_head`` until :meth:`of_head`.
 
-    A session never changes it: groups that grow are a :class:`Grouping`, and their size is that of the probe's groups.
+    A session never changes it. If groups grow, their size is in a :class:`Grouping` and in the probe's groups.
 
     Raises:
-        ConfigurationError: An argument has another type or value than it can have.
+        ConfigurationError: An argument has a type or a value that is not allowed.
     """
 
     modalities: Mapping[str, Modality]
@@ -109,7 +109,7 @@ class SessionConfig:
 
     @cached_property
     def group(self) -> int:
-        """Number of examples in a group, before groups grow; smaller if the budget allows no two of the usual size."""
+        """Number of examples in a group, before groups grow; smaller if the budget is not enough for two of them."""
         usual = usual_group(len(self.modalities), self.num_examples or EXAMPLES)
         if self.group_size is not None or self.budget is None:
             return self.group_size or usual
@@ -184,7 +184,7 @@ class SessionConfig:
         return replace(self, **plain | named, of_one_head=True, by_head={})
 
     def calling(self, predict: Predict) -> "SessionConfig":
-        """Return the configuration for another call, whose outputs are not those that the class names belong to."""
+        """Return the configuration for another call, without class names: they belong to the outputs of this call."""
         return replace(self, predict=predict, class_names=None, of_one_head=True)
 
     def named(self, class_names: Sequence[str]) -> "SessionConfig":
@@ -208,12 +208,12 @@ class SessionConfig:
 
     @property
     def limiting(self) -> int | None:
-        """The budget if it allows fewer groups, or smaller ones, than there would be; None otherwise."""
+        """The budget if groups are fewer or smaller than without a budget; None otherwise."""
         base = self.base_grouping
         return self.budget if self.affordable_groups(base) < base.examples // base.size else None
 
     def rows_of(self, size: int) -> int:
-        """Return the number of rows of a group; each draw counts."""
+        """Return the number of rows of a group, with every draw as a row of its own."""
         return self._rows(size) * self.draws
 
     def _rows(self, size: int) -> int:
@@ -231,7 +231,7 @@ class SessionConfig:
 
         Args:
             own: The metric of the user's own step; None if it has none.
-            task: What the step's outputs stand for.
+            task: Type of the prediction task that the step shows.
         """
         if self.score is not None or self.task not in (None, task):
             return self.score
@@ -241,7 +241,7 @@ class SessionConfig:
         """Return the names of the values of a run, without prefix.
 
         Args:
-            task: What the outputs stand for; None if that is not known yet.
+            task: Type of the prediction task; None if it is not known yet.
             scored: Whether there are labels.
         """
         names = list(self.modalities)

@@ -99,7 +99,7 @@ class DealtExamples:
         return len(examples)
 
     def _blocks(self, rows: Sequence[int]) -> list[slice]:
-        """Return slices of the examples whose outputs are held at once, block by block.
+        """Divide the examples into blocks, as slices; the outputs of a block are in memory at once.
 
         Args:
             rows: Number of rows of each example; the same on all processes.

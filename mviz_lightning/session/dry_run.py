@@ -1,4 +1,4 @@
-"""The first contact with a model: how it is called, and whether it can be measured at all."""
+"""The dry run of a model: find how it is called, and check that it can be measured."""
 
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -65,7 +65,7 @@ class DryRun:
     """Tries a model on a few examples.
 
     Attributes:
-        config: What is measured.
+        config: The configuration of the measurement.
         reading: How the model's outputs are read.
         remarks: Takes lines for the log.
         call: Description of the call of the model; ``""`` until a call worked.
@@ -98,7 +98,7 @@ class DryRun:
             module: The user's model.
             trial: A few examples.
             precision: Makes the context in which the trainer calls the model.
-            seen: What the user's own step showed; None where there is no step.
+            seen: What the user's own step showed; None if there is no step.
 
         Raises:
             ConfigurationError: The model, or the configuration for it, cannot be used.
@@ -134,7 +134,7 @@ class DryRun:
             module: The user's model.
             trial: A few examples.
             precision: Makes the context in which the trainer calls the model.
-            observed: What the user's own step showed about it; None where ``predict`` returns it.
+            observed: What the user's own step showed about it; None if ``predict`` returns it.
             joint: The outputs that it shares with the heads that are tried with it.
         """
         self._further, self.joint = True, joint
@@ -196,7 +196,7 @@ class DryRun:
         seen: ObservedStep | None,
         observed: ObservedModel | None,
     ) -> tuple[Probe, Positions | None]:
-        """Return the examples with their labels, and where the outputs have positions; both are used from now on."""
+        """Return the examples with their labels, and the positions of the outputs; both are used from now on."""
         if self.config.target not in (None, trial.schema.target):
             trial = at_path(trial, self.config.target)
         ignored = ignored_of(seen, trial.schema.target) if observed is None else observed.head.event.ignored
@@ -244,7 +244,7 @@ class DryRun:
                 return replace(found, line=self.heads.line(found.line))
         except ConfigurationError:
             raise
-        except Exception as error:  # an unexpected style of step costs only what the step would show
+        except Exception as error:  # if a step cannot be observed, only its facts are missing
             failure = describe_error(error)
         if found is None:
             self.remarks.say(f"{UNSEEN}. {failure}" if failure else UNSEEN, noted=bool(failure))

@@ -82,7 +82,7 @@ def classes_in_turn(outputs: Tensor, target: Tensor | None, examples: Tensor, ta
         outputs: ``(K, C)`` of the candidates, as the model gave them.
         target: ``(K, ...)`` their labels; those without one are neither right nor wrong.
         examples: ``(K,)`` the candidates.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         count: Number of examples to choose.
     """
     strata, wrong = _strata(outputs, target, task), _wrong(outputs, target, task)
@@ -115,7 +115,7 @@ def _wrong(outputs: Tensor, target: Tensor | None, task: Task) -> Sequence[bool]
 
 
 def _missed(outputs: Tensor, truth: Tensor, task: Task) -> Tensor:
-    """Return ``(K,)`` whether decisions are wrong, or values further from the truth than most."""
+    """Return ``(K,)``: whether a decision is wrong; for values, whether the error is above the median."""
     if task == "regression":
         error = (outputs - truth).abs().mean(1)
         return error > error.nanmedian()

@@ -28,7 +28,7 @@ class ExplainingSession(HeadedSession):
 
     Attributes:
         modality_types: Modality -> how it is segmented and drawn; empty until examples are explained.
-        maps: The regions that are explained; None until then, and where outputs have no positions.
+        maps: The regions that are explained; None before the first explanation, and if outputs have no positions.
     """
 
     modality_types: Mapping[str, ModalityType] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class ExplainingSession(HeadedSession):
             return levelled(found, runner.probe_context.task)
 
     def _explained_maps(self) -> ExplainedMaps | None:
-        """Return the regions that are explained; None where outputs have no positions.
+        """Return the regions that are explained; None if outputs have no positions.
 
         Raises:
             ConfigurationError: ``region=`` names none.
@@ -137,7 +137,7 @@ class ExplainingSession(HeadedSession):
         return self._past.state()
 
     def load_memory(self, saved: Any) -> None:
-        """Load the memory of methods for a further head; None where the checkpoint holds nothing."""
+        """Load the memory of methods for a further head; None if the checkpoint holds nothing."""
         self._past = ExplainerState() if saved is None else ExplainerState.of(saved)
 
     def state(self, limit: int) -> dict[str, Any]:

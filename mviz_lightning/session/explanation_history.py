@@ -47,7 +47,7 @@ class Entry:
 
     @cached_property
     def size(self) -> int:
-        """About how many bytes the entry takes in a checkpoint."""
+        """Approximate size of the entry in a checkpoint, in bytes."""
         return saved_bytes(self.state())
 
 
@@ -57,7 +57,7 @@ class TimedResult:
 
     Attributes:
         explainer: The method.
-        result: What it found.
+        result: Its result.
         phase: ``fit``, ``validate`` or ``test``.
         epoch: Epoch of the training.
         step: Step at the x-axis of the loggers.
@@ -105,7 +105,7 @@ class ExplanationHistory:
             self._thin(found.name)
 
     def _thin(self, name: str) -> None:
-        """Remove entries of a method while there are too many, where they are nearest together."""
+        """Remove entries of a method until they fit into ``LARGEST`` bytes, always where they are nearest together."""
         own = [entry for entry in self.entries if entry.explainer == name]
         while len(own) > 2 and sum(entry.size for entry in own) > LARGEST:
             left_out = own.pop(_densest([entry.step for entry in own]))

@@ -13,13 +13,13 @@ from mviz_lightning.explainers import Explainer, ProbeContext
 from mviz_lightning.session.given_positions import WITHOUT
 
 TRIED = 4
-"""Number of rows on which the last linear layer is searched."""
+"""Number of rows of the forward pass in which the last linear layer is searched."""
 
 LIKELIHOODS = (
     "the output is the likelihood of answers of several tokens, which have no single feature vector. Remove this "
     "explainer, or use answers whose first tokens differ."
 )
-"""Why there are no features."""
+"""Reason why own answers and whole answers have no features, for the error message."""
 
 
 @dataclass
@@ -71,7 +71,7 @@ class FeatureEvaluators:
         return replace(maps.lattice_evaluator(self.evaluator), rows=0)
 
     def outputs_of(self, explainer: Explainer, outputs: int) -> int:
-        """Return how many numbers an explainer gets for every row, without features.
+        """Return the number of output values that an explainer gets for every row, features not included.
 
         Args:
             explainer: The method.

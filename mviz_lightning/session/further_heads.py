@@ -1,4 +1,4 @@
-"""The further heads of a model: which there are, what is measured for each, and what all share."""
+"""The further heads of a model: find them, configure each of them, and share one forward pass."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -29,8 +29,8 @@ class FurtherHead:
     """A further head before it is tried.
 
     Attributes:
-        config: What is measured for it.
-        observed: What the user's own step showed about it; None where a function returns it.
+        config: Its configuration.
+        observed: What the user's own step showed about it; None if a function returns it.
     """
 
     config: SessionConfig
@@ -42,7 +42,7 @@ class FoundHeads:
     """The heads of a model.
 
     Attributes:
-        main: Name of the main head; ``""`` where heads have no names.
+        main: Name of the main head; ``""`` if heads have no names.
         further: Name of each further head that can be measured -> its description.
         lines: Parts of the log line about all heads, one for each further head.
         modalities: Names of the modalities that the main head depends on; empty means all.
@@ -74,7 +74,7 @@ def heads_of_step(
         module: The user's model.
         trial: The first examples of the batch that the step was given.
         evaluator_of: Makes the evaluator that calls the model in one way.
-        config: What is measured.
+        config: The configuration of the measurement.
 
     Raises:
         ConfigurationError: An argument names a head that does not exist.
@@ -94,11 +94,11 @@ def heads_of_step(
 
 
 def heads_of_function(predict: Predict, config: SessionConfig) -> FoundHeads:
-    """Return the heads that the user named in ``target=``, of what a function returns.
+    """Return the heads that the user named in ``target=``, for a function that returns the outputs of all heads.
 
     Args:
         predict: Calls the model.
-        config: What is measured.
+        config: The configuration of the measurement.
     """
     main, *others = heads_named(config)
     further = {
@@ -143,7 +143,7 @@ def joint_predict(models: Mapping[str, tuple[Predict, ObservedModel | None]]) ->
 
 
 def joint_of_trial(evaluator: Evaluator, main: ObservedModel, heads: FoundHeads) -> JointOutputs | None:
-    """Return the outputs that all heads of a step share while they are tried; None where they cannot share any.
+    """Return the outputs that all heads of a step share while they are tried; None if they cannot share any.
 
     Args:
         evaluator: Runs the model.

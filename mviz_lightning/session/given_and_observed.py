@@ -22,9 +22,9 @@ from mviz_lightning.session.config import SessionConfig
 
 
 def warn_of_differences(seen: ObservedStep, trial: Probe, evaluator: Evaluator | None, config: SessionConfig) -> None:
-    """Warn if the user's arguments differ from their step; arguments of the function below."""
+    """Warn if the user's arguments differ from their step; arguments as for :func:`differences_from_given`."""
     differences = list[str]()
-    with suppress(Exception):  # a comparison that fails costs only itself
+    with suppress(Exception):  # without a comparison there is no warning
         differences = differences_from_given(seen, trial, evaluator, config)
     for difference in differences:
         warn_user(difference)
@@ -51,7 +51,7 @@ def differences_from_given(
 
 
 def ignored_of(seen: ObservedStep | None, path: str | None) -> int:
-    """Return the target value that the step's own loss leaves out, if it reads the labels at a path; else -100."""
+    """Return the target value that the step's own loss ignores, if it reads the labels at ``path``; else -100."""
     record = None if seen is None else seen.record
     if record is None or path is None:
         return IGNORED

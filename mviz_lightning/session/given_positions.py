@@ -36,7 +36,7 @@ def label_shapes(trial: Probe, target: str | None) -> LabelShapes:
 
 
 def given_positions(call: ModelCall, trial: Probe, task: Task | None, ignored: int = IGNORED) -> Positions | None:
-    """Return the positions of the outputs of a call, with their labels; None where an example has one row of scores.
+    """Return the positions of the outputs of a call, with their labels; None if an example has one row of scores.
 
     Args:
         call: The call, with what it returned.
@@ -58,11 +58,11 @@ def given_positions(call: ModelCall, trial: Probe, task: Task | None, ignored: i
 
 
 def require_positions(config: SessionConfig, positions: Positions | None, trial: Probe) -> None:
-    """Refuse maps, and a region, if outputs have no positions, or not this region.
+    """Check that requested maps and the requested region exist in the outputs.
 
     Args:
-        config: What is measured.
-        positions: Where outputs have positions; None where an example has one row of scores.
+        config: The configuration of the measurement.
+        positions: The positions of the outputs; None if an example has one row of scores.
         trial: The examples, with their labels.
 
     Raises:
@@ -75,7 +75,10 @@ def require_positions(config: SessionConfig, positions: Positions | None, trial:
 
 
 def _require_region(config: SessionConfig, labels: PositionLabels | None) -> None:
-    """Refuse a region that no example has; not a position in a sequence, which the first examples do not show."""
+    """Raise a ConfigurationError for a region that no example has.
+
+    A position in a sequence is not checked, because later sequences may be longer than the first ones.
+    """
     if config.region is None:
         return
     if labels is None:

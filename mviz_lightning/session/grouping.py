@@ -7,16 +7,16 @@ CHEAP = 0.25
 """Largest cost of the enlarged groups, as a fraction of evaluating the default groups without reuse."""
 
 FEWEST = 6
-"""Smallest number of groups where a budget makes them smaller.
+"""Smallest number of groups if a budget makes the groups smaller.
 
-Measured on models of two modalities with known shares (``tests/benchmarks/known_shares.py``), means over their totals:
-with 256 rows, the intervals from 7 groups of 6 cover 95 % and reach 0.32 to either side. From 2 groups of 11 they reach
-1.16, from 4 groups of 8 they reach 0.37. Groups of 4 cover only 92 %.
+Measured with 256 rows on models of two modalities with known shares (``tests/benchmarks/known_shares.py``), as means
+over the totals. Intervals from 7 groups of 6 cover 95 % and have a half-width of 0.32. The half-width is 1.16 with 2
+groups of 11, and 0.37 with 4 groups of 8. Intervals from groups of 4 cover only 92 %.
 """
 
 
 def size_within(budget: int, rows: Callable[[int], int], usual: int, least: int) -> int:
-    """Return the size of groups of which a budget allows :data:`FEWEST`; the usual size if it allows two of that.
+    """Return the usual size of a group if the budget allows two such groups, otherwise a size that allows ``FEWEST``.
 
     Args:
         budget: Number of rows.

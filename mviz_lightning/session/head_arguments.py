@@ -13,7 +13,7 @@ Targets: TypeAlias = Mapping[str, str] | str
 """Path of the labels, or head -> path."""
 
 Tasks: TypeAlias = Mapping[str, Task] | Task
-"""What the outputs stand for, or head -> what its outputs stand for."""
+"""Type of the prediction task, or head -> type of its task."""
 
 Scores: TypeAlias = Metric | Mapping[str, Metric]
 """The score, or head -> score."""
@@ -32,7 +32,7 @@ KEYS = frozenset({
     *("dime", "importance", "cross_modal", "representation", "prediction", "errors", "ranking", "position_effects"),
     *("shares", "summary", "sound", "absence", "modality_gap", "alignment", "uniformity", "effective_rank"),
 })  # fmt: skip
-"""First parts of the keys that a monitor logs with any explainers: names of heads never change with ``explainers=``."""
+"""First parts of the keys that a monitor may log, for any ``explainers=``; no head has one of them as its name."""
 
 
 def split(**given: Any) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class HeadedSession(LabelledSession):
 
     Attributes:
         heads: Name of each further head -> its session, which uses this session's examples; empty in those sessions.
-        name: Name of the head that this session measures; ``""`` where heads have no names.
+        name: Name of the head that this session measures; ``""`` if heads have no names.
         main: In the session of a further head, the session of the main head; else None.
     """
 
@@ -56,7 +56,7 @@ class HeadedSession(LabelledSession):
         Args:
             module: The user's model.
             precision: Makes the context in which the trainer calls the model.
-            step: The user's own step; None where there is none.
+            step: The user's own step; None if there is none.
         """
         trial, done = self._sampler.reader.trial, self.dry_run_done
         super().dry_run(module, precision, step)
@@ -89,7 +89,7 @@ class HeadedSession(LabelledSession):
             module: The user's model.
             trial: A few examples.
             precision: Makes the context in which the trainer calls the model.
-            observed: What the user's own step showed about the head; None where ``predict`` returns it.
+            observed: What the user's own step showed about the head; None if ``predict`` returns it.
 
         Raises:
             ConfigurationError: The head cannot be measured.
@@ -100,7 +100,7 @@ class HeadedSession(LabelledSession):
         self.config = self._dry_run.config
 
     def load_memory(self, saved: Any) -> None:
-        """Load the memory of methods for a further head; None where the checkpoint holds nothing."""
+        """Load the memory of methods for a further head; None if the checkpoint holds nothing."""
 
     def _join(self) -> None:
         """Let all heads share one forward from now on, with their present calls."""
@@ -124,7 +124,7 @@ class HeadedSession(LabelledSession):
 
     @property
     def unread(self) -> Sequence[str]:
-        """Modalities that a further head does not use by construction, as an auxiliary head for one modality alone."""
+        """Modalities that a further head does not use by construction, as in an auxiliary head of one modality."""
         observed = None if self.main is None or self._tried is None else self._tried.observed
         return () if observed is None else observed.unread
 

@@ -26,8 +26,8 @@ class History(Displayed, Sequence[RunRecord]):
         score_references: Head -> the reference for its scores, once an alarm has measured it; ``""`` is the main head.
         main_head: Name of the main head; ``""`` for a model with one head.
         advice: Advice on the number of examples for narrower intervals than those of the last run.
-        encoders: Modality -> names of the model's submodules that serve it alone; empty until an alarm needs them.
-        tells_training: Whether the runs before the next one are those of its training; if not, it is judged alone.
+        encoders: Modality -> names of the model's submodules that depend on it alone; empty until an alarm needs them.
+        tells_training: Whether the earlier runs of the next run's training are known; if not, it is judged alone.
     """
 
     def __init__(self, modalities: Sequence[str]) -> None:
@@ -49,12 +49,12 @@ class History(Displayed, Sequence[RunRecord]):
         return self.score_references.get("")
 
     def measure_against(self, score_references: Mapping[str, ScoreReference]) -> None:
-        """Keep the references for the scores of each head from now on; empty if the examples are others."""
+        """Keep the references for the scores of each head from now on; pass an empty one if the examples changed."""
         self.score_references = dict(score_references)
 
     @property
     def heads(self) -> list[str]:
-        """The further heads that some run measured, in the order in which they came."""
+        """The further heads that some run measured, in the order of their first run."""
         return list(dict.fromkeys(head for row in self._rows for head in row.heads))
 
     def name_main_head(self, name: str) -> None:
@@ -75,11 +75,11 @@ class History(Displayed, Sequence[RunRecord]):
         self._past, self.tells_training = None, True
 
     def judge_alone(self) -> None:
-        """Let the next run be judged alone: nothing is known of the runs that its training made before it."""
+        """Let the next run be judged alone, because the earlier runs of its training are unknown."""
         self._past, self.tells_training, self.score_references = [], False, {}
 
     def look_back(self, training: "History", step: int) -> None:
-        """Let the next run be judged by the runs that its training made before it, which are not part of this history.
+        """Let the next run be judged by the earlier runs of its training, which are not part of this history.
 
         Args:
             training: Runs of the training, and what its scores are measured against.
@@ -89,7 +89,7 @@ class History(Displayed, Sequence[RunRecord]):
         self.score_references, self.encoders = dict(training.score_references), dict(training.encoders)
 
     def judged_before(self, head: str) -> list[RunRecord]:
-        """Return the runs of the training before the next one, as a head sees them; an alarm judges by them."""
+        """Return the earlier runs of the next run's training, with the values of one head; an alarm uses them."""
         if self._past is None:
             return self.fitted_of(head)
         return [found for found in (row.of_head(head) for row in self._past) if found.values]
@@ -100,7 +100,7 @@ class History(Displayed, Sequence[RunRecord]):
         return [row for row in self._rows if row.phase == "fit" and row.values]
 
     def fitted_of(self, head: str) -> list[RunRecord]:
-        """Return the same runs for one head, with its values under their plain names; ``""`` is the main head."""
+        """Return :attr:`fitted` for one head, with its values under their plain names; ``""`` is the main head."""
         return [found for found in (row.of_head(head) for row in self.fitted) if found.values]
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""How labels are read: the task that they show, and the one form that the whole package uses."""
+"""Reading of labels: the task that they show, and the standard form for the whole package."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class ReadLabels:
     """The labels of some examples, in the form that the whole package uses.
 
     Attributes:
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         target: ``(N, ...)`` labels in standard form; None without labels.
         said: Description of how they were read, a line each.
     """
@@ -37,7 +37,7 @@ class LabelReader:
     """Reads the labels of examples.
 
     Attributes:
-        given: The task that the user gave, or that the observed loss shows; None where it is guessed.
+        given: The task that the user gave, or that the observed loss shows; None if it is guessed.
         class_names: Names of the outputs; they also give the order of labels that are strings.
         scored: Whether the user gave a score.
         ignored: Target value of an example without a label, in addition to -100 and NaN.
@@ -54,7 +54,7 @@ class LabelReader:
         Args:
             probe: The examples.
             outputs: Number of outputs of one example, C.
-            everything: Whether these are all examples; a few do not show all labels that are strings.
+            everything: Whether these are all examples. A few examples may not contain all string labels.
 
         Raises:
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.

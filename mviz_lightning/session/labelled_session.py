@@ -43,7 +43,8 @@ RAGGED = (
 """Line of the log about outputs whose number differs from batch to batch."""
 
 MANY_MODALITIES = 5
-"""Number of modalities from which the EMAP gap is too high: by up to 0.15 with six at a correlation of 0.9."""
+"""Smallest number of modalities with a note that the EMAP gap may be too high: with six modalities at a correlation of
+0.9, it is too high by up to 0.15."""
 
 DEFAULT_SCORES: dict[Task, str] = {
     "multiclass": "accuracy",
@@ -116,7 +117,7 @@ class LabelledSession(AnsweringSession):
         broken = broken_examples(probe, tried.evaluator, self.ranks, examples, shares.task)
         if 2 * len(broken) >= len(examples):
             return
-        if broken and len(examples) < len(everyone):  # a broken example may come from the others and replace one
+        if broken and len(examples) < len(everyone):  # another broken one could replace one
             broken = broken_examples(probe, tried.evaluator, self.ranks, everyone, shares.task)
         self._checked_examples = True
         if broken:
@@ -155,7 +156,7 @@ class LabelledSession(AnsweringSession):
         call = None if tried.observed is None else tried.observed.embeddings
         try:
             return {} if call is None else embedding_values(tried.evaluator, call, probe, self.ranks)
-        except Exception as error:  # on all ranks or on none
+        except Exception as error:  # raised on all ranks or on none
             self.remarks.say(f"the embeddings are not measured: {describe_error(error)}")
             return {}
 
@@ -167,7 +168,7 @@ class LabelledSession(AnsweringSession):
 
     @property
     def task(self) -> Task:
-        """What the outputs stand for."""
+        """Type of the prediction task."""
         return self._read()[1].task
 
     @property
@@ -200,7 +201,7 @@ class LabelledSession(AnsweringSession):
         return shares.fit_proofs(probe, outputs, self._kin(probe))
 
     def _kin(self, probe: Probe) -> Tensor | None:
-        """Return ``(N,)`` long: the same number for examples that are kin; None where none are named."""
+        """Return ``(N,)`` long: the same number for examples that are kin; None if the user named no leaf for kin."""
         kin = self._sampler.reader.kin
         return None if kin is None else kin_numbers(probe.leaves[kin])
 
@@ -213,7 +214,7 @@ class LabelledSession(AnsweringSession):
             self.remarks.say(TOO_FEW_KIN.format(**said))
 
     def encoders(self) -> dict[str, list[str]]:
-        """Return modality -> submodules that serve it alone, as a trace shows; all processes get the same."""
+        """Return modality -> submodules that depend on it alone, found by a trace; all processes get the same."""
         with self.ranks.raise_on_all_ranks():
             probe, _, tried = self._read()
             found = find_encoders(tried.evaluator, probe)

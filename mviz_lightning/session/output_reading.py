@@ -45,7 +45,7 @@ class OutputReading:
         labels: Reads the labels.
         remarks: Takes lines for the log and notes for the history.
         last: How the model's forward ends if it returns probabilities: the result of :func:`last_operation`.
-        reading: How probabilities are read; None where the model returns logits or values.
+        reading: How probabilities are read; None if the model returns logits or values.
         made_by: The operation that makes the probabilities that the model returns, as the user's own step showed it.
         left_out: ``(C,)`` bool: the classes that some row masks, which count in no share; None if no row masks any.
     """
@@ -67,7 +67,7 @@ class OutputReading:
         """Take what the user's own step showed about its outputs; arguments of the user take precedence.
 
         Args:
-            task: What the outputs stand for; None where the step does not show it.
+            task: Type of the prediction task; None if the step does not show it.
             made_by: The operation that makes the scores if they are probabilities.
             line: The line of the log about this.
             score: Name of the step's own metric that is the score; ``""`` if none is.
@@ -84,7 +84,7 @@ class OutputReading:
         self.labels = replace(self.labels, ignored=target)
 
     def take_positions(self, task: Task | None, line: str) -> None:
-        """Take what the outputs of a position stand for; ``line`` is the line of the log about it."""
+        """Take the task of outputs at positions; ``line`` is the line of the log about it."""
         self.labels = replace(self.labels, given=task)
         self.remarks.say(line, noted=False)
 
@@ -103,7 +103,7 @@ class OutputReading:
         self.last = last_operation(evaluator, trial) or self.made_by
 
     def read_labels(self, probe: Probe, outputs: int) -> ReadLabels:
-        """Return all labels and what the outputs stand for; the log shows how they were read.
+        """Return all labels and the task; the log shows how the labels were read.
 
         Raises:
             ConfigurationError: The task cannot be guessed, or the labels do not fit it.
@@ -118,7 +118,7 @@ class OutputReading:
 
         Args:
             outputs: ``(R, C)`` outputs of the run, all finite; masked ones are ``NEVER``.
-            task: What they stand for.
+            task: Type of the prediction task.
             evaluator: The evaluator that gave them.
             ranks: The processes that share the rows.
 
@@ -135,7 +135,7 @@ class OutputReading:
 
     @property
     def head(self) -> Head | None:
-        """The operation that turned logits into probabilities; None where the outputs are no such probabilities."""
+        """The operation that turned logits into probabilities; None if the outputs are no such probabilities."""
         return head_in(self.reading)
 
     def leave_out(self, outputs: Tensor, task: Task, ranks: Ranks) -> None:
@@ -143,7 +143,7 @@ class OutputReading:
 
         Args:
             outputs: ``(R, C)`` outputs as :meth:`settle` returns them.
-            task: What they stand for.
+            task: Type of the prediction task.
             ranks: The processes that share the rows.
 
         Raises:
@@ -216,7 +216,7 @@ class OutputReading:
         return ", ".join(named) + (f" and {more} more" if more else "")
 
     def floor(self, outputs: Tensor, modalities: int) -> float:
-        """Return the share of variance below which a share may be rounding; a large one is noted."""
+        """Return the noise floor: the share of variance below which a share may be rounding. A large one is noted."""
         kept = outputs if self.left_out is None else outputs[:, ~self.left_out.to(outputs.device)]
         found = noise_floor(kept, modalities, self.head)
         if found > NOTEWORTHY:

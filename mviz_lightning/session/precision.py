@@ -1,4 +1,4 @@
-"""The number of examples that narrower intervals need, and what intervals cannot show."""
+"""The number of examples for narrower intervals, and the kinds of examples that a sample may miss."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ WANTED = 0.05
 """Largest half-width of an interval of a share for which no more examples are advised."""
 
 RARE = 0.03
-"""Largest fraction of all examples that a sample may miss without a line about it."""
+"""Largest frequency of a kind of examples that a sample may miss without a line about it."""
 
 UNSEEN = 3
 """Mean number of examples of a kind at which a sample holds none of them in 5 % of all draws (``exp(-3)``)."""
@@ -25,7 +25,7 @@ class Precision:
     Attributes:
         examples: Number of examples that were recombined, N.
         group: Number of examples in a group; N is rounded up to a multiple of it.
-        available: Number of validation examples; None where there may be more than were kept.
+        available: Number of validation examples; None if there may be more than were kept.
         budget: The budget, if it made the groups smaller; else None.
         rows: Number of rows that a group takes.
     """

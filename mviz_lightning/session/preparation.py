@@ -1,4 +1,4 @@
-"""What comes before the first run: the dry run of the model, and the collection of the fixed examples."""
+"""The preparation of the first run: the dry run of the model, and the collection of the fixed examples."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -39,7 +39,7 @@ class Preparation:
     all processes meet.
 
     Attributes:
-        config: What is measured; never changed.
+        config: The configuration of the measurement; it never changes.
         ranks: The processes that share the work.
         remarks: Lines for the log, and notes for the next row of the history.
         judged: Whether an alarm reads the runs; they then measure the score on all fixed examples too.
@@ -72,11 +72,11 @@ class Preparation:
         self.ranks = ranks
 
     def judge_by(self, *, judged: bool, kin: str | None = None) -> None:
-        """Measure what an alarm reads from now on, or no longer.
+        """Start or stop measuring the evidence for an alarm.
 
         Args:
             judged: Whether an alarm reads the runs.
-            kin: Path of the leaf whose equal entries mark kin examples (a patient, a video); None where no two are.
+            kin: Path of the leaf whose equal entries mark kin examples (a patient, a video); None if no two are.
 
         Raises:
             ConfigurationError: The batches have no such leaf.
@@ -200,7 +200,7 @@ class Preparation:
         Args:
             module: The user's model.
             precision: Makes the context in which the trainer calls the model.
-            step: The user's own step, which is replayed if no call of it was watched; None where there is none.
+            step: The user's own step, which is replayed if no call of it was watched; None if there is none.
         """
         trial = self._sampler.reader.trial
         if trial is None or self.dry_run_done or self._failure.error is not None:
@@ -244,7 +244,7 @@ class Preparation:
         if set(facts) == {None}:
             self._sampler.reader.tally.require(self.ranks, final=False)
             self.remarks.say(self._sampler.reader.tally.waits, noted=False)
-        if len({one for one in facts if one is not None}) > 1:  # the processes would wait for one another for ever
+        if len({one for one in facts if one is not None}) > 1:  # the processes would deadlock
             raise RuntimeError(f"the step showed other outputs, tasks or labels on other processes: {facts}")
 
     def raise_failure(self) -> None:

@@ -21,12 +21,12 @@ Pattern: TypeAlias = tuple[str, ...]
 """Names of the modalities that an example has, in declared order."""
 
 MORE_BATCHES = 4
-"""Factor on the number of batches of the sanity check that a message proposes."""
+"""Factor by which a message proposes to increase the number of batches of the sanity check."""
 
 
 @dataclass(frozen=True)
 class ObservedBatch:
-    """What a batch holds.
+    """The content of a batch.
 
     Attributes:
         leaves: Path -> leaf, for the leaves that the batch has; empty before a batch had all modalities.
@@ -49,13 +49,13 @@ class ObservedBatch:
 
 @dataclass(frozen=True)
 class PresenceCounts:
-    """What one pass over all data showed; all processes have the same.
+    """The result of one pass over all data, the same on all processes.
 
     Attributes:
         names: Names of the modalities.
         patterns: Modalities that an example has -> number of such examples.
         gaps: Modality -> how whole batches lack it; without an entry if none does.
-        donors: Modality -> its leaves in an example that lacks it, in a batch that has them.
+        donors: Modality -> its leaves in an example that lacks it, from a batch that has these leaves.
         incomplete: Positions of pinned examples that lack a modality.
     """
 
@@ -81,7 +81,7 @@ class PresenceCounts:
 
     @property
     def words(self) -> str:
-        """How many examples have each modality that some lack, as text: ``612 of 1,000 examples have audio``."""
+        """Number of examples with each modality that some examples lack: ``612 of 1,000 examples have audio``."""
         rare = [name for name in self.names if self.having(name) < self.total]
         if not rare:
             return ""
@@ -91,7 +91,7 @@ class PresenceCounts:
 
     @property
     def line(self) -> str:
-        """One line for the log; ``""`` where all examples have all modalities."""
+        """One line for the log; ``""`` if all examples have all modalities."""
         meaning = "shares and explanations are those of examples that have all modalities"
         return f"{self.words}; {meaning}" if self.words else ""
 

@@ -43,9 +43,9 @@ class ProbeSampler:
     """Samples the batches of a pass, and draws the probe from the sample.
 
     Attributes:
-        config: What is measured.
+        config: The configuration of the measurement.
         saved: The probe of the checkpoint that was loaded.
-        available: Number of validation examples, if all of them were kept; None where there may be more.
+        available: Number of validation examples, if all of them were kept; None if there may be more.
     """
 
     config: SessionConfig
@@ -63,7 +63,7 @@ class ProbeSampler:
 
     @property
     def schema(self) -> BatchSchema | None:
-        """Where everything is in a batch; None before the first batch that has all modalities."""
+        """The batch's schema; None before the first batch that has all modalities."""
         return self.reader.schema
 
     def begin(self) -> None:
@@ -76,7 +76,7 @@ class ProbeSampler:
 
         Args:
             labelled: Gives a probe its labels.
-            path: Path of the only leaf that they are made from; None where there are several, or none is known.
+            path: Path of the only leaf that they are made from; None if there are several, or none is known.
         """
         self._labelled, self._label_path = labelled, path
 

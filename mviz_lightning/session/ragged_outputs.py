@@ -1,4 +1,4 @@
-"""Outputs ``(B, T)`` whose length differs from batch to batch: each output belongs to a position, mask or not."""
+"""Outputs ``(B, T)`` whose length differs from batch to batch: each output has a position, with or without a mask."""
 
 from dataclasses import replace
 

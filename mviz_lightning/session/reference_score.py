@@ -1,4 +1,4 @@
-"""The outputs of all fixed examples as they are; those that are not recombined take one plain forward."""
+"""The outputs of all fixed examples as they are; an example that is not recombined takes one further row."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ def further_examples(probe: Probe, target: Tensor | None, pool: int, task: Task,
         probe: The examples.
         target: ``(N, ...)`` their labels; None without labels.
         pool: Number of examples, from the first on, that count; pinned ones come after them.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
         limit: Largest number of examples; None for no limit.
     """
     if target is None:
@@ -58,7 +58,7 @@ def reference_outputs(
         further: ``(F,)`` long: the further examples.
         evaluator: Runs the model.
         ranks: The processes that share the work.
-        task: What the outputs stand for.
+        task: Type of the prediction task.
 
     Raises:
         RuntimeError: The model failed; on all processes alike.

@@ -1,4 +1,4 @@
-"""What is kept of a run: results as lines, examples with their inputs, and the description of the run."""
+"""The stored data of a run: results as lines, examples with their inputs, and the description of the run."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from mviz_lightning.sinks.records import Alert, RunRecord
 
 @dataclass
 class RunArchive:
-    """Keeps what a run finds in the files of its folder, once and line by line.
+    """Stores the results of a run in the files of its folder, each once, line by line.
 
     Attributes:
         archive: Writes the files.
@@ -93,7 +93,7 @@ class RunArchive:
         }
 
     def _kept(self, name: str, example: int, drawing: DrawingContext) -> dict[str, Any]:
-        """Return what is kept of one modality of an example; if it cannot be viewed, the names of its segments."""
+        """Return the stored data of one modality of an example; if it has no view, only the names of its segments."""
         modality_type, inputs = drawing.modality_types[name], drawing.show_inputs
         try:
             view = modality_type.view(example, inputs=inputs)
@@ -108,7 +108,7 @@ class RunArchive:
         }
 
     def alert(self, row: RunRecord, alerts: list[Alert]) -> None:
-        """Keep the texts of alarms that began or ended with a run."""
+        """Store the texts of alarms that began or ended with a run."""
         when = {"stage": row.phase, "epoch": row.epoch, "step": row.step}
         for one in alerts:
             about = {"head": one.head, "modality": one.modality, "state": one.state}

@@ -1,4 +1,4 @@
-"""What was measured: model, modalities, heads, versions and configuration, as plain data for ``run.json``."""
+"""The description of a measurement for ``run.json``: model, modalities, heads, versions and configuration."""
 
 import platform
 from collections.abc import Mapping, Sequence, Sized
@@ -13,7 +13,7 @@ PACKAGES = {"torch": "torch", "lightning": "lightning", "numpy": "numpy", "mviz_
 """Name in ``run.json`` -> name of the installed package."""
 
 GROUPS = "recombined", "group_size"
-"""Facts about the recombined examples: their number, and that of a group."""
+"""Keys in ``run.json``: number of recombined examples, and number of examples in a group."""
 
 MOST_ENTRIES = 16
 """Largest number of entries of an argument that is written out."""
@@ -23,7 +23,7 @@ APART = {"class_names", "modalities", "explainers", "by_head", "of_one_head", "p
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of Python and of packages that results depend on; None where one is not installed."""
+    """Return the versions of Python and of packages that results depend on; None if one is not installed."""
     return {"python": platform.python_version()} | {name: _version(package) for name, package in PACKAGES.items()}
 
 
@@ -38,7 +38,7 @@ def described_run(session: Session, module: Any, heads: Sequence[Mapping[str, An
     """Return the description of a measurement, in a training or outside one.
 
     Args:
-        session: The fixed examples and what is measured on them.
+        session: The session that measures.
         module: The model.
         heads: The heads, as :func:`described_heads` returns them.
     """

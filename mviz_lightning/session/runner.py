@@ -21,12 +21,12 @@ from mviz_lightning.session.shared_rows import SharedRows, requested_rows
 
 @dataclass
 class ExplainerState:
-    """What explainers keep during a training.
+    """The state of explainers during a training.
 
     Attributes:
         chosen: Name of an explainer -> its examples.
         remembered: Name of an explainer -> ``Result.memory`` of its last run.
-        earlier: The same of the run before the last, from which the last one is computed again.
+        earlier: Name of an explainer -> memory of the run before the last one, needed to repeat the last run.
         moments: Name of an explainer -> epoch and step of its last run.
     """
 
@@ -36,14 +36,17 @@ class ExplainerState:
     moments: dict[str, list[int]] = field(default_factory=dict)
 
     def remember(self, name: str, memory: Mapping[str, Any], moment: tuple[int, int]) -> None:
-        """Keep what an explainer found at a moment for its next run; what it kept before, if it keeps something."""
+        """Store the memory of an explainer's run for its next run, and the memory from before this run.
+
+        Nothing is stored for an explainer that never had a memory.
+        """
         if memory or name in self.remembered:
             if self.moments.get(name) != list(moment):
                 self.earlier[name] = self.remembered.get(name, {})
             self.remembered[name], self.moments[name] = memory, list(moment)
 
     def before(self, moment: tuple[int, int]) -> "ExplainerState":
-        """Return what was kept when the runs of a moment began, so that they can be made again."""
+        """Return the state before the runs of a moment, so that these runs can be repeated."""
         again = {name: self.earlier.get(name, {}) for name, found in self.moments.items() if found == list(moment)}
         return replace(self, remembered={name: kept for name, kept in (self.remembered | again).items() if kept})
 
@@ -68,10 +71,10 @@ class MethodRun:
 
     Attributes:
         explainer: The method.
-        result: What it found; None if the budget did not allow the run.
+        result: Its result; None if the budget did not allow the run.
         rows: Number of evaluated rows, over all processes.
         seconds: Wall time.
-        notes: What failed, and what the budget left out.
+        notes: Texts about failures, and about examples that the budget left out.
         head: The further head that is explained; ``""`` for the main one.
     """
 
@@ -92,7 +95,7 @@ class Runner:
         ranks: The processes that share the work.
         outputs: Number of outputs of the model.
         pin: Indices in the validation set of examples that are always explained.
-        state: What explainers kept so far in the same training.
+        state: The state of explainers so far in the same training.
     """
 
     def __init__(
@@ -194,12 +197,12 @@ class Runner:
     def _explained(
         self, explainer: Explainer, examples: Sequence[int], responses: Responses
     ) -> tuple[Result, Request, list[str]]:
-        """Explain and plan the second round; if that fails with the memory of earlier runs, repeat it without."""
+        """Explain and plan the second round; if this fails with the memory of earlier runs, repeat it without."""
         try:
             with self.ranks.raise_on_all_ranks():
                 result = explainer.explain(self.probe_context, examples, responses)
                 return result, explainer.plan_second_round(self.probe_context, result), []
-        except Exception as error:  # on all ranks or on none
+        except Exception as error:  # raised on all ranks or on none
             if not responses.memories:
                 raise
             reason = describe_error(error)

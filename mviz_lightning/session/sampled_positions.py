@@ -27,7 +27,7 @@ SCORED_AT_ONCE = 2**16
 """Largest number of positions that a metric gets at once."""
 
 WIDE = 8
-"""Bytes of a number in the type in which scores are computed."""
+"""Bytes of a float64 number, the type in which scores are computed."""
 
 
 def places_of(probe: Probe, positions: int, seed: int) -> Tensor:
@@ -39,7 +39,8 @@ def places_of(probe: Probe, positions: int, seed: int) -> Tensor:
         seed: Seed of the sample.
 
     Returns:
-        ``(N, P)`` long. All examples of a group share them, or the slots that they belong to.
+        ``(N, P)`` long. All examples of a group have the same positions; sequences of different lengths have the same
+        slots.
     """
     found, generator = labels_by_position(probe), torch.Generator().manual_seed(seed)
     known = found.known()
@@ -53,7 +54,7 @@ def places_of(probe: Probe, positions: int, seed: int) -> Tensor:
 
 
 def _count(found: PositionLabels, known: Tensor, positions: int) -> int:
-    """Return the number of positions of an example: fewer than wanted only if each is then taken once."""
+    """Return the number of sampled positions of an example; fewer than ``positions`` if there are not as many."""
     if found.carrier is not None:
         return max(1, min(positions, int(known.sum(1).max())))
     return min(positions, known.shape[1]) if bool(known.all()) else positions
@@ -111,10 +112,10 @@ def score_of_all_positions(
     """Score real examples at all their labelled positions, without keeping all outputs.
 
     Args:
-        shares: Which score it is.
+        shares: The shares, which have the score.
         probe: The fixed examples.
         evaluator: Runs the model.
-        axes: Where positions and classes are in its outputs.
+        axes: The axes of positions and classes in its outputs.
         groups: ``(G, g)`` the examples.
     """
     found = labels_by_position(probe)

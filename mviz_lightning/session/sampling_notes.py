@@ -20,7 +20,7 @@ def sampling_notes(probe: Probe, pool: int, sampled: int, asked: int | None) -> 
         probe: The examples, in groups.
         pool: Number of examples that may be recombined.
         sampled: Number of examples that were sampled, repeated ones included.
-        asked: ``num_examples`` as the user gave it; None where they gave none.
+        asked: ``num_examples`` as the user gave it; None if they gave none.
     """
     kinds, size = probe.kinds[:pool].tolist(), probe.groups.shape[1]
     rare, used = sum(kinds.count(kind) < size for kind in kinds), probe.groups.numel()

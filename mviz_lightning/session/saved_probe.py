@@ -28,8 +28,8 @@ class Collected:
         restored: Whether the examples are those of the checkpoint.
         renewed: Whether a checkpoint was loaded and the examples are others.
         notes: Notes for a reader of the history.
-        absent: The same examples, with replacements for absent modalities; None where these are not requested.
-        uncut: The examples with the answers in their texts, which a checkpoint keeps; None where nothing was cut off.
+        absent: The same examples, with replacements for absent modalities; None if these are not requested.
+        uncut: The examples with the answers in their texts, which a checkpoint keeps; None if nothing was cut off.
     """
 
     probe: Probe
@@ -118,7 +118,8 @@ class Whole:
         label_names: All labels of the validation set, where they are strings.
         bounds: Path of a padded leaf -> ``(N, D, 2)`` where the examples' own entries are in it.
         own_shapes: Whether the examples were evaluated in their own shapes.
-        content: Digest of all the above but the last. If an older version saved less, the examples are drawn again.
+        content: Digest of all fields above except ``own_shapes``. If an older version saved less, the examples are
+            drawn again.
 
     Raises:
         ValueError: The entries do not fit together.
@@ -165,7 +166,7 @@ class RestoredExamples:
     """Checks whether the loader still gives the examples of a checkpoint, which are measured in either case.
 
     Attributes:
-        whole: The examples of the checkpoint; None where there are none to compare, and once enough were compared.
+        whole: The examples of the checkpoint; None if there are none to compare, and once enough were compared.
     """
 
     whole: Whole | None = None
@@ -225,7 +226,7 @@ class SavedProbe:
 
     Attributes:
         drawn: Which examples were drawn; None without a checkpoint, ``LOST`` where it is damaged.
-        whole: The examples themselves; None where the checkpoint has only their digest, or they are damaged.
+        whole: The examples themselves; None if the checkpoint has only their digest, or they are damaged.
     """
 
     drawn: Drawn | None = None

@@ -27,13 +27,13 @@ def try_score(score: Metric | None, read: ReadLabels, outputs: int, *, by_exampl
     """Check that a score has the size of the outputs, takes predictions and labels, and is one number.
 
     Args:
-        score: A torchmetric that the user gave; None where they gave none.
+        score: A torchmetric that the user gave; None if they gave none.
         read: Labels of a few examples.
         outputs: Number of outputs, C.
         by_example: Whether an example has one row of outputs; of maps and sequences only the size is checked.
 
     Raises:
-        ConfigurationError: It does not.
+        ConfigurationError: The score fails one of these checks.
     """
     if score is None or read.target is None:
         return

@@ -105,7 +105,7 @@ class Session(ExplainingSession):
         return Measurement(found_values, rows, seconds, floor, evidence, advice, absence.patterns)
 
     def _outputs(self, groups: Tensor) -> tuple[Tensor, Tensor]:
-        """Return outputs of the rows of some groups in the form of shares, and ``(R, C)`` those of single predictions.
+        """Return the outputs of some groups' rows as the shares take them, and as ``(R, C)`` single predictions.
 
         Raises:
             RuntimeError: Outputs are not finite, or the model failed; on all processes alike.
@@ -134,7 +134,7 @@ class Session(ExplainingSession):
             try:
                 with head.remarks.instead_of_warnings():
                     found[name] = head.run()
-            except Exception as error:  # on all ranks or on none; only this head is left out
+            except Exception as error:  # raised on all ranks or on none; only this head is left out
                 failed(name, error)
         self.forget_outputs()
         return found
@@ -221,7 +221,7 @@ class Session(ExplainingSession):
         if followed is not None:
             self._follow(followed[0])
             return followed[1]
-        with self.ranks.raise_on_all_ranks():  # outputs that depend on other rows are the cause
+        with self.ranks.raise_on_all_ranks():  # raises if outputs depend on other rows
             dry_run_checks.check_independence(without_logits(tried.evaluator), probe)
         found = check.reported(found, tried, probe)
         if self.config.on_disagreement == "withhold":

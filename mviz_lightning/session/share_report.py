@@ -37,7 +37,7 @@ class ShareReport(Displayed):
         seconds: Wall time.
         noise_floor: Share of variance that rounding of the model's number type can cause; smaller shares are noise.
         results: Name of an explainer -> what it found.
-        notes: What the budget left out, what failed, and other remarks.
+        notes: Texts about examples that the budget left out, about failures, and other remarks.
         advice: Advice on the number of examples for narrower intervals; ``""`` if they are narrow.
         patterns: Scores by pattern of presence, with ``absence=True``.
         heads: Name of each further head -> its report, on the same examples; empty for a model with one head.

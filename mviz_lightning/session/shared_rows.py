@@ -69,7 +69,7 @@ class SharedRows:
             derivative, place = attempt.chosen(outputs, offset)
         try:
             return self._derive(derivative)[place]
-        except Exception as error:  # on all ranks or on none
+        except Exception as error:  # raised on all ranks or on none
             reason = self.ranks.gather(self._independence(derivative) or message_of(error))[0]
         found, places = self._evaluate(attempt.instead)
         return Fallback(reason, [found[place, -self.outputs :] for place in places])

@@ -23,12 +23,12 @@ class NoBatchError(RuntimeError):
 
 
 def start_of_another(own: Probe | None, ranks: Ranks, modalities: Mapping[str, Modality]) -> Probe | None:
-    """Return the first examples of the first process that has any; None where all processes have some, or none has.
+    """Return the first examples of the first process that has any; None if all processes have some, or none has.
 
     All processes must call it.
 
     Args:
-        own: First examples of this process; None where it got no batch.
+        own: First examples of this process; None if it got no batch.
         ranks: The processes.
         modalities: Name -> modality, which are not sent: their tokenizers may be large.
 

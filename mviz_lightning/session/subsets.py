@@ -41,7 +41,7 @@ class Subset:
     @cached_property
     def examples(self) -> Tensor:
         """``(G, g)`` bool: the examples with a position in it; the positions of one example are not independent."""
-        groups, size = self.members.shape  # none of either before there are examples
+        groups, size = self.members.shape  # both are 0 before there are examples
         return self.members.view(groups, size // self.positions, self.positions).any(2)
 
     @cached_property
@@ -85,9 +85,9 @@ class Subsets:
         """Return the subsets of the fixed examples.
 
         Args:
-            config: What is measured.
+            config: The configuration of the measurement.
             probe: The fixed examples, with labels in standard form.
-            task: What the outputs stand for.
+            task: Type of the prediction task.
             outputs: Number of outputs of one example, C.
             positions: Number of positions of an example; groups and labels count each position as an example.
         """
@@ -222,7 +222,7 @@ def _left_out(subsets: Sequence[Subset]) -> str:
 def _advice(few: Sequence[Subset]) -> str:
     """Return the next step for subsets with too few of the recombined examples."""
     counts = [subset.count for subset in few if subset.count]
-    if few[0].kind == "subgroup" and counts and max(counts) == 1:  # the leaf numbers the examples
+    if few[0].kind == "subgroup" and counts and max(counts) == 1:  # every example has another value
         return "; give a leaf with fewer different values"
     groups, size = few[0].examples.shape
     wanted = size * math.ceil(groups * LEAST / min(counts or [1]))

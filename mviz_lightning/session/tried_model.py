@@ -1,4 +1,4 @@
-"""What the dry run finds: how a model is called, and what its outputs are."""
+"""The result of the dry run: the call of a model, and the type of its outputs."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,13 @@ class TriedModel:
 
     Attributes:
         evaluator: Evaluates the model on rows.
-        call: How the model is called.
+        call: The call of the model.
         outputs: Number of outputs of one example, C.
         reused: Submodules that run once for every distinct input, as text.
         fusion_share: Work of a row with replayed encodings, as a fraction of a plain row's work.
-        observed: What the user's own step showed; None where nothing was observed.
-        read: The call in the user's own step whose logits answers are compared with; None where there is none.
-        positions: Where the outputs have positions, with their labels; None where an example has one row of scores.
+        observed: What the user's own step showed; None if nothing was observed.
+        read: The call in the user's own step whose logits answers are compared with; None if there is none.
+        positions: The positions of the outputs, with their labels; None if an example has one row of scores.
     """
 
     evaluator: Evaluator
@@ -43,19 +43,19 @@ class TriedModel:
 
     @property
     def compared_call(self) -> Watched | None:
-        """The call in the user's own step whose outputs are compared; None where none is known."""
+        """The call in the user's own step whose outputs are compared; None if none is known."""
         return self.read if self.observed is None else self.observed.way
 
     @property
     def line(self) -> str:
-        """What the user's own step showed about the call, for the log; ``""`` where nothing was observed."""
+        """What the user's own step showed about the call, for the log; ``""`` if nothing was observed."""
         if self.read is not None:
             return f"{self.read.reading.reader.language.call}, up to the answers"
         return "" if self.observed is None else self.observed.line
 
     @property
     def axes(self) -> PositionAxes | None:
-        """Where positions and classes are in the outputs; None where an example has one row of scores."""
+        """Where positions and classes are in the outputs; None if an example has one row of scores."""
         return None if self.positions is None else self.positions.axes
 
     @property

@@ -18,7 +18,7 @@ class UnmaskedLeaves:
     """Collects, over the checks of a session, the leaves that are never masked although they change the outputs.
 
     Attributes:
-        candidates: Modality -> its leaves that no segment covers; empty where nothing is explained.
+        candidates: Modality -> its leaves that no segment covers; empty if nothing is explained.
         found: Modality -> the candidates that changed the outputs.
     """
 
@@ -42,7 +42,7 @@ class UnmaskedLeaves:
         """
         for name, paths in self.candidates.items():
             known = self.found.get(name, [])
-            # Where weights are sharded, all processes must run equally many forwards: known ones are tried again.
+            # With sharded weights, all processes must run equally many forward passes, so known leaves are tried again.
             tried = [path for path in paths if evaluator.sharded or path not in known]
             matter = [path for path in tried if own_leaf_matters(evaluator, probe, name, path, outputs)]
             more = [path for path in matter if path not in known]

@@ -9,7 +9,7 @@ def value_names(config: SessionConfig, tried: TriedModel | None) -> list[str]:
     """Return the names of the values of a run, without prefix.
 
     Args:
-        config: What is measured.
+        config: The configuration of the measurement.
         tried: The model that passed the dry run; None before it passed.
     """
     observed = None if tried is None else tried.observed

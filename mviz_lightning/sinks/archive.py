@@ -1,4 +1,4 @@
-"""What is kept of a run as numbers, so that it can be shown later without the model, the data or the logger."""
+"""The files with a run's results as numbers: they can be shown later without the model, the data or the logger."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from mviz_lightning.sinks.files import append_lines, replace_file
 from mviz_lightning.sinks.plain import plain_data
 
 FORMAT = 1
-"""Version of the files. A change that an older reader would misread raises it; further fields do not."""
+"""Version of the file format. It is raised by a change that an older reader would misread, not by further fields."""
 
 DIGITS = 6
 """Significant digits of numbers: more than a picture shows and than a 16-bit float holds."""
@@ -23,8 +23,8 @@ EXAMPLES, EXPLANATIONS, ALERTS = "examples.jsonl", "explanations.jsonl", "alerts
 class Archive:
     """Writes ``run.json``, and appends to ``examples.jsonl``, ``explanations.jsonl`` and ``alerts.jsonl``.
 
-    Lines that could not be written, as on a full disk, are written with the next ones. Nothing is read or created
-    before the first line.
+    Lines that could not be written, for example on a full disk, are written together with the next ones. Nothing is
+    read or created before the first line.
 
     Args:
         folder: Folder of the run; created when something is written.
@@ -37,18 +37,18 @@ class Archive:
 
     @cached_property
     def _ids(self) -> ExampleIds:
-        """The ids of all examples, those of the training that is resumed too."""
+        """The ids of all examples, including those of the training that is resumed."""
         return ExampleIds.of(whole_lines(self.folder / EXAMPLES))
 
     def describe(self, description: Mapping[str, Any]) -> None:
-        """Write ``run.json`` anew, in one step, if the description differs from the last one."""
+        """Replace ``run.json``, in one step, if the description differs from the last one."""
         text = json.dumps({"format": FORMAT} | plain_data(description, DIGITS), indent=1)
         if text != self._described:
             replace_file(self.folder / DESCRIPTION, text.encode())
             self._described = text
 
     def add_example(self, line: Mapping[str, Any]) -> str:
-        """Return the id of an example, which is kept once; modalities that come later have a line of their own.
+        """Return the id of an example. It is stored once; modalities that are added later have their own line.
 
         Args:
             line: Position, stage, target and modalities of the example.
@@ -61,18 +61,18 @@ class Archive:
         return name
 
     def add_explanation(self, line: Mapping[str, Any]) -> None:
-        """Keep an explained output, feature or case."""
+        """Store an explained output, feature or case."""
         self._add(EXPLANATIONS, plain_data(line, DIGITS))
 
     def add_alert(self, line: Mapping[str, Any]) -> None:
-        """Keep the text of an alarm, or of its end."""
+        """Store the text of an alarm, or of its end."""
         self._add(ALERTS, plain_data(line, DIGITS))
 
     def _add(self, file: str, line: Mapping[str, Any]) -> None:
         self._unwritten[file].append(json.dumps(line, allow_nan=False, separators=(",", ":")))
 
     def write(self) -> None:
-        """Append all lines that were added to their files; examples come before what refers to them."""
+        """Append all added lines to their files; examples come before the lines that refer to them."""
         for file, lines in self._unwritten.items():
             if lines:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -81,18 +81,18 @@ class Archive:
 
 
 def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a file of lines; lines that are no JSON object, such as a half one, are skipped."""
+    """Yield the JSON objects of a file, one per line; other lines, such as an incomplete one, are skipped."""
     for line in read_lines(path):
         try:
             found = json.loads(line)
-        except (ValueError, RecursionError):  # of lists in lists, which a damaged line may hold
+        except (ValueError, RecursionError):  # RecursionError: a damaged line with deeply nested lists
             continue
         if isinstance(found, dict):
             yield found
 
 
 def read_lines(path: Path) -> Sequence[str]:
-    """Return the lines of a file that are not empty; none where there is no file."""
+    """Return the lines of a file that are not empty; an empty list without a file."""
     if not path.is_file():
         return []
     return [line for line in path.read_text("utf-8", "replace").split("\n") if line.strip()]

@@ -30,13 +30,13 @@ class Sink(Protocol):
 
     @property
     def takes(self) -> tuple[type, ...]:
-        """The kinds of records that the destination takes; it is given no others."""
+        """The kinds of records that the destination accepts; it gets only these."""
 
     def open(self, dashboard: Dashboard) -> None:
         """Arrange the scalars in charts; called once, before the first record."""
 
     def write(self, records: Sequence[Record], step: int, *, with_trainer_row: bool = False) -> None:
-        """Write all records that can be written; then raise an error that names the others.
+        """Write all records that can be written; then raise an error with the keys of the others.
 
         Args:
             records: Records of one step.
@@ -48,10 +48,10 @@ class Sink(Protocol):
         """
 
     def row(self, row: RunRecord) -> None:
-        """Write the scalars of one run; sinks of loggers do nothing, since the trainer logs the scalars."""
+        """Write the scalars of one run; sinks of loggers do nothing, because the trainer logs the scalars."""
 
     def close(self) -> None:
-        """Leave the destination as it was found; called when a run of the trainer is over, opened or not."""
+        """Restore the destination; called at the end of a trainer's run, also if it was not opened."""
 
 
 class SinkError(RuntimeError):
@@ -98,15 +98,15 @@ class LoggerSink:
     """Base of a logger's sink: a subclass has one method for each kind of record that the logger takes.
 
     The methods are ``picture``, ``table``, ``text``, ``alert``, ``sound`` and ``file``. Each gets the key with the
-    logger's own prefix, the record and the step. What it raises costs this record alone. A kind without a method is not
-    written; one line of the log names it.
+    logger's own prefix, the record and the step. If a method raises, only its record is not written. A kind without a
+    method is not written; one line of the log names it.
 
     Args:
         logger: The logger. It is not used before :meth:`open`.
 
     Attributes:
         logger: The logger.
-        ended: The last alarms, for loggers that show the latest text of a key.
+        ended: The last alarms, for loggers that show only the latest text of a key.
     """
 
     def __init__(self, logger: Any) -> None:
@@ -142,7 +142,7 @@ class LoggerSink:
         """Do nothing: the trainer logs the scalars."""
 
     def close(self) -> None:
-        """Do nothing; a subclass may put back what it changed."""
+        """Do nothing; a subclass may undo its changes."""
 
 
 class EndedAlarms:
@@ -152,7 +152,7 @@ class EndedAlarms:
         self._last: dict[str, str] = {}
 
     def text_of(self, alert: Alert, step: int) -> str:
-        """Return the text of an alert; that of an all-clear or a notice holds the last alarm below it.
+        """Return the text of an alert; for an all-clear or a notice, the last alarm follows it.
 
         Args:
             alert: The alert.
@@ -172,16 +172,16 @@ def logged_key(logger: Any, key: str) -> str:
 
 
 ESCAPED_MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|"} | {"\n": " ", "\r": " "})
-"""Characters that Markdown would read as markup in a cell, with a backslash before each."""
+"""Character that Markdown reads as markup in a cell -> the same with a backslash; line breaks become spaces."""
 
 
 def markdown_escaped(text: str) -> str:
-    """Return a text as one line of Markdown that shows it as it is, without markup and tags."""
+    """Return a text as one line of Markdown that is shown unchanged: no part of it is markup or a tag."""
     return escape(text, quote=False).translate(ESCAPED_MARKUP)
 
 
 def fenced(text: str) -> str:
-    """Return a text as a block of Markdown that shows it as it is; nothing in the text ends the block."""
+    """Return a text as a code block of Markdown that is shown unchanged; nothing in the text ends the block."""
     fence = "`" * max([3, *(len(ticks) + 1 for ticks in re.findall("`{3,}", text))])
     return f"{fence}\n{text}\n{fence}"
 

@@ -24,7 +24,7 @@ class CometSink(LoggerSink):
         self.logger.experiment.log_text(record.markdown, step=step, metadata={"key": key})
 
     def alert(self, key: str, record: Alert, step: int) -> None:
-        """Write the text, the title among the run's other values, and of an alarm a notification."""
+        """Write the text, the title as one of the run's other values, and, for an alarm, a notification."""
         experiment = self.logger.experiment
         experiment.log_text(f"{record.title}\n\n{record.text}", step=step, metadata={"key": key})
         experiment.log_other(key, f"step {step}: {record.title}")
@@ -32,11 +32,11 @@ class CometSink(LoggerSink):
             experiment.send_notification(record.title, additional_data={"step": step, "text": record.text})
 
     def sound(self, key: str, record: Sound, step: int) -> None:
-        """Write a sound as it is."""
+        """Write a sound."""
         samples, rate = record.samples, record.rate
         self.logger.experiment.log_audio(samples, rate, normalize_data="OFF", file_name=f"{key}.wav", step=step)
 
     def file(self, key: str, record: FileRecord, step: int) -> None:
-        """Write the file in the place of the last one."""
+        """Write the file; it replaces the last one of this key."""
         name = f"{key}{record.path.suffix}"
         self.logger.experiment.log_asset(str(record.path), file_name=name, overwrite=True, step=step)

@@ -1,4 +1,4 @@
-"""Which id an example has in the files of a run: the same inputs at the same position are the same example."""
+"""The ids of examples in the files of a run: equal inputs at one position are one example."""
 
 import hashlib
 import json
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TARGET, STAGE = "\0target", "\0stage"
-"""Names, which no modality has, of what tells examples apart beside their inputs."""
+"""Names for target and stage among an example's modalities; no modality can have these names."""
 
 
 @dataclass
 class ExampleIds:
-    """The ids that were given so far.
+    """The ids that were assigned so far.
 
-    An id is the example's position in the validation set, ``"378"``. Where another example has this position, since the
-    loader shuffles or a test set is looked at, it is ``"378 (2)"``.
+    An id is the example's position in the validation set, ``"378"``. If another example has this position, because the
+    loader shuffles or a test set is measured, the id is ``"378 (2)"``.
     """
 
     _known: dict[int, dict[str, dict[str, str]]] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class ExampleIds:
         self._known.setdefault(position, {}).setdefault(name, {}).update(digests)
 
     def assign(self, line: Mapping[str, Any]) -> tuple[str, list[str]]:
-        """Return the id of an example, and those of its modalities that no line holds yet.
+        """Return the id of an example, and the names of its modalities that no line contains yet.
 
         Args:
             line: The example's line as plain data, without an id.
@@ -50,7 +50,7 @@ class ExampleIds:
 
 
 def _digests(line: Mapping[str, Any]) -> dict[str, str]:
-    """Return a digest of each modality and of the target; of the stage where inputs are not kept."""
+    """Return a digest of each modality and of the target; also of the stage, if inputs are not stored."""
     told = dict(line["modalities"])
     told |= {} if line.get("target") is None else {TARGET: line["target"]}
     told |= {} if line.get("inputs", True) else {STAGE: line.get("stage")}

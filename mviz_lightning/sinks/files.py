@@ -23,17 +23,17 @@ from mviz_lightning.sinks.records import (
 )
 
 FORMULA = re.compile(r"\s*[=+\-@\uff0b\uff0d\uff1d\uff20]|[\t\n]")
-"""Start of a text that spreadsheets take for a formula, which may run a program or fetch a page; wide forms too."""
+"""Beginning of a text that spreadsheets read as a formula, also in full width. A formula may run a program."""
 
 
 NUMBER = re.compile(r"[+-]?[0-9]+([.][0-9]+)?(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
-"""A text that holds a number, such as the label ``-1``, which is no formula."""
+"""A text that is a number, such as the label ``-1``, and therefore no formula."""
 
 
 class FileSink:
     """Writes ``history.jsonl``, and the latest picture (PNG), table (CSV), sound (WAV) and text (MD) of every key.
 
-    Alerts (TXT) are appended to those before: the end of an alarm does not delete its text.
+    Alerts (TXT) are appended to the earlier ones, so the end of an alarm does not delete its text.
 
     Args:
         folder: Created when something is written.
@@ -50,9 +50,9 @@ class FileSink:
         """Do nothing: files have no charts."""
 
     def row(self, row: RunRecord) -> None:
-        """Append a run to ``history.jsonl``; values that are not finite become null, since JSON has no NaN.
+        """Append a run to ``history.jsonl``; values that are not finite become null, because JSON has no NaN.
 
-        A run that could not be written, as on a full disk, is written with the next one.
+        A run that could not be written, for example on a full disk, is written together with the next one.
         """
         line = row.state()
         line["values"] = {name: value if math.isfinite(value) else None for name, value in row.values.items()}
@@ -69,7 +69,7 @@ class FileSink:
         """
         refused = Refusals()
         for record in records:
-            if isinstance(record, FileRecord):  # it lies in this folder
+            if isinstance(record, FileRecord):  # it is already in this folder
                 continue
             with refused.of(record.key):
                 ending, data = _content(record, step)
@@ -82,17 +82,17 @@ class FileSink:
         """Do nothing: no file is open."""
 
     def _path(self, key: str, ending: str) -> Path:
-        """Return the path of a key's file, without the monitor's prefix, which is the folder's name."""
+        """Return the path of a key's file; the monitor's prefix is left out, because it is the folder's name."""
         prefix, _, below = key.partition("/")
         *folders, name = (portable_name(name) for name in (below or prefix).split("/") if name)
-        if self._keys.setdefault("/".join([*folders, name]).casefold(), key) != key:  # case is no difference to some
+        if self._keys.setdefault("/".join([*folders, name]).casefold(), key) != key:  # some systems ignore case
             name = told_apart(name, key)
         return self.folder.joinpath(*folders, name + ending)
 
 
 def append_lines(path: Path, lines: Sequence[str]) -> None:
     """Append lines to a file, all or none of them; an incomplete last line (after a crash) is ended first."""
-    with path.open("ab+", buffering=0) as file:  # a buffer would write again what failed
+    with path.open("ab+", buffering=0) as file:  # a buffer would repeat a failed write
         size, data = file.seek(0, SEEK_END), "".join(f"{line}\n" for line in lines).encode()
         if size:
             file.seek(-1, SEEK_END)
@@ -106,7 +106,7 @@ def append_lines(path: Path, lines: Sequence[str]) -> None:
 
 
 def _earlier(path: Path) -> bytes:
-    """Return the content of a file and an empty line; nothing where there is no file."""
+    """Return the content of a file and an empty line; an empty text without a file."""
     return path.read_bytes() + b"\n" if path.exists() else b""
 
 
@@ -131,7 +131,7 @@ def _csv(table: Table) -> str:
 
 
 def _inert(cell: str | float) -> str | float:
-    """Return a cell that spreadsheets show as it is: an apostrophe before a text makes it no formula."""
+    """Return a cell that spreadsheets do not read as a formula: an apostrophe is put before such a text."""
     if not isinstance(cell, str):
         return cell
     text = cell.replace("\r\n", "\n").replace("\r", "\n")  # the csv module leaves a lone one unquoted: a new row
@@ -139,7 +139,7 @@ def _inert(cell: str | float) -> str | float:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file in one step, so that no reader gets half of it."""
+    """Write a file in one step, so that readers never get an incomplete file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.half")
     try:

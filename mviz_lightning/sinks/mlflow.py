@@ -1,4 +1,4 @@
-"""The adapter for MLflow: pictures, tables, texts and files; scalars under names that MLflow takes."""
+"""The adapter for MLflow: pictures, tables, texts and files; scalars under names that MLflow accepts."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from mviz_lightning.sinks.portable_names import told_apart
 from mviz_lightning.sinks.records import Alert, Dashboard, FileRecord, MarkdownText, Picture, Table
 
 LONGEST = 200
-"""Largest number of characters of a name: MLflow refuses more than 250, and a prefix of the logger may stand before."""
+"""Largest number of characters of a name: MLflow accepts up to 250, and the logger may add a prefix."""
 
 REFUSED = re.compile(
     r"""
@@ -22,14 +22,14 @@ REFUSED = re.compile(
     """,
     re.VERBOSE,
 )
-"""What does not stay as it is in a name."""
+"""Parts of a key that are replaced in a name."""
 
 
 def mlflow_name(key: str) -> str:
-    """Return the name of a key in MLflow; no two keys have the same.
+    """Return the name of a key in MLflow; different keys get different names.
 
-    MLflow takes letters, digits, ``_``, ``/``, ``.``, ``-`` and spaces. Between two modalities, ``-`` stands for ``+``;
-    a hyphen is doubled, and any other character becomes its code.
+    MLflow accepts letters, digits, ``_``, ``/``, ``.``, ``-`` and spaces. Between two modalities, ``+`` becomes ``-``.
+    A hyphen is doubled, and any other character becomes its code.
 
     Args:
         key: A key, with the monitor's prefix.
@@ -53,20 +53,20 @@ def _code(found: re.Match[str]) -> str:
 class MLflowSink(LoggerSink):
     """Writes to a ``MLFlowLogger`` of ``lightning`` or ``pytorch_lightning``.
 
-    Lightning deletes what MLflow refuses from the names of scalars, so that ``a+b`` and ``ab`` fall together, and warns
-    at every row. While a run of the trainer lasts, the logger therefore gets the monitor's scalars under the names of
-    :func:`mlflow_name`. All other scalars, and those of other loggers, keep their names.
+    Lightning deletes characters that MLflow refuses from the names of scalars. Then ``a+b`` and ``ab`` become one name,
+    and every row gives a warning. So during a run of the trainer, the logger gets the monitor's scalars under the names
+    of :func:`mlflow_name`. All other scalars, and those of other loggers, keep their names.
     """
 
     def open(self, dashboard: Dashboard) -> None:
-        """Let the logger write the monitor's scalars under names that MLflow takes."""
+        """Rename the monitor's scalars in this logger to names that MLflow accepts."""
         known = vars(self.logger).get("log_metrics")
         renamed = known if isinstance(known, _RenamedMetrics) else _RenamedMetrics(self.logger.log_metrics)
         renamed.beginnings[id(self)] = f"{dashboard.name}/"
         self.logger.log_metrics = renamed
 
     def close(self) -> None:
-        """Give the logger its own method back, once no monitor needs the other one."""
+        """Restore the logger's own method, once no monitor needs the renaming."""
         known = vars(self.logger).get("log_metrics")
         if isinstance(known, _RenamedMetrics):
             known.beginnings.pop(id(self), None)
@@ -89,7 +89,7 @@ class MLflowSink(LoggerSink):
         self.logger.experiment.log_table(self.logger.run_id, data, f"{key}.json")
 
     def text(self, key: str, record: MarkdownText, step: int) -> None:
-        """Write the text in the place of the last one."""
+        """Write the text; it replaces the last one of this key."""
         self.logger.experiment.log_text(self.logger.run_id, record.markdown, f"{key}.md")
 
     def alert(self, key: str, record: Alert, step: int) -> None:
@@ -99,18 +99,18 @@ class MLflowSink(LoggerSink):
         client.set_tag(run, key, f"step {step}: {record.title}")
 
     def file(self, key: str, record: FileRecord, step: int) -> None:
-        """Write the file in the place of the last one."""
+        """Write the file; it replaces the last one of this key."""
         self.logger.experiment.log_artifact(self.logger.run_id, str(record.path), key.rpartition("/")[0] or None)
 
 
 class _RenamedMetrics:
-    """Stands for ``log_metrics`` of a logger, and renames the scalars of monitors.
+    """Replaces ``log_metrics`` of a logger, and renames the scalars of monitors.
 
     Args:
         log_metrics: The method of the logger.
 
     Attributes:
-        beginnings: Monitor -> how its keys begin.
+        beginnings: Monitor -> beginning of its keys.
     """
 
     def __init__(self, log_metrics: Any) -> None:

@@ -1,4 +1,4 @@
-"""How to read pictures, as one text for each kind: a dashboard shrinks pictures, so small print in them is lost."""
+"""How to read pictures, as one text for each kind: dashboards shrink pictures, so small print is not legible there."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ NAME = "how_to_read"
 """Last part of the key of such a text; the first part is that of the pictures: ``dime/how_to_read``."""
 
 MOST = 12
-"""Largest number of different notes of a kind in its text, such as those of the pairs of four modalities and more."""
+"""Largest number of different notes in the text of a kind of pictures, such as one note for each pair of modalities."""
 
 
 class PictureNotes:
-    """Turns the notes of pictures into texts, each written once and again when it changes."""
+    """Turns the notes of pictures into texts; a text is written once, and again only if it changes."""
 
     def __init__(self) -> None:
         self._written: dict[str, str] = {}
 
     def of(self, records: Sequence[Record]) -> list[MarkdownText]:
-        """Return the texts of the pictures among some records that differ from those that were returned before.
+        """Return the texts for the pictures among some records, except texts that were returned before.
 
         Args:
             records: Records of one step; their keys have no prefix yet.

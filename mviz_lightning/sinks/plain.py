@@ -1,4 +1,4 @@
-"""Results as plain data, which JSON can hold, and in a line, which a console can show."""
+"""Results as plain data for JSON, and as short text for a console."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from typing import Any
 from mviz_lightning.errors.arguments import in_short
 
 SCALARS = frozenset({float, int, bool, str, type(None)})
-"""Types that need no search for a form."""
+"""Types that need no conversion."""
 
 LONGEST = 300
 """Largest number of characters of a result's ``repr``: three lines of a console."""
 
 LISTED = 3
-"""Largest number of entries of a list or dict that a ``repr`` names; of more it tells how many there are."""
+"""Largest number of entries of a list or dict in a ``repr``; of a longer one, only the number of entries is shown."""
 
 LONGEST_TEXT = 60
 """Largest number of characters of a text within a ``repr``."""
@@ -28,12 +28,12 @@ def plain_data(value: Any, digits: int | None = None, most: int | None = None) -
     """Return a value as dicts, lists, texts and numbers, so that ``json.dumps(..., allow_nan=False)`` takes it.
 
     A dataclass becomes a dict of its public fields, a tensor nested lists, an enum its value, a function its name. NaN
-    and infinities become None, since JSON has neither. What has no such form becomes a short text.
+    and infinities become None, because JSON has neither. Any other object becomes a short text.
 
     Args:
         value: Anything.
         digits: Significant digits to which numbers are rounded; None for all.
-        most: Largest number of entries of an array; a larger one is named by its shape. None for any number.
+        most: Largest number of entries of an array; a larger array becomes its shape as text. None for no limit.
 
     Example:
         >>> import torch
@@ -75,7 +75,7 @@ def _called(value: Any) -> str:
     name = getattr(value, "__qualname__", None)
     try:
         return name if isinstance(name, str) else in_short(value)
-    except Exception:  # a ``__repr__`` of the user's own
+    except Exception:  # a user's ``__repr__``
         return f"<{type(value).__name__}>"
 
 
@@ -89,19 +89,19 @@ def _number(value: Real, digits: int | None) -> Any:
 
 
 def public_fields(value: Any) -> list[Field[Any]]:
-    """Return the fields of a dataclass that belong to what it shows: those that its ``repr`` would name."""
+    """Return the public fields of a dataclass that its ``repr`` contains."""
     return [entry for entry in fields(value) if entry.repr and not entry.name.startswith("_")]
 
 
 class Brief:
     """A dataclass whose ``repr`` is one to three lines: tensors by their shapes, lists by their lengths.
 
-    Subclasses inherit it, although ``dataclass`` writes a ``repr`` for each class that has none of its own.
+    Subclasses inherit this ``repr``, although ``dataclass`` writes one for each class without a ``repr`` of its own.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__repr__" not in cls.__dict__:  # dataclass leaves in place what it finds here
+        if "__repr__" not in cls.__dict__:  # dataclass does not replace it
             cls.__repr__ = Brief.__repr__  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
@@ -139,7 +139,7 @@ def _key(key: Any) -> str:
 
 
 def _within(value: Any) -> str:
-    """Return an entry of a list in a few words; a result within a result by its type alone."""
+    """Return an entry of a list in a few words; for a result within a result, only its type."""
     if isinstance(value, Enum):
         return value.name.lower()
     if is_dataclass(value) and not isinstance(value, type):
@@ -152,5 +152,5 @@ def _within(value: Any) -> str:
 
 
 def cut(text: str, longest: int) -> str:
-    """Return a text of up to this many characters, with an ellipsis where it is cut."""
+    """Return a text of up to ``longest`` characters; a longer one is cut and ends with an ellipsis."""
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -1,4 +1,4 @@
-"""Logged keys and names of files that every logger and every file system takes."""
+"""Logged keys and file names that every logger and every file system accepts."""
 
 import re
 import zlib
@@ -7,20 +7,20 @@ UNSAFE_CHARACTERS = re.compile(r"[^\w .,+=()@~-]")
 """Characters that some file systems do not allow in a name."""
 
 RESERVED = re.compile(r"\A(con|prn|aux|nul|(?:com|lpt)[0-9¹²³])(?=[ .]|\Z)", re.IGNORECASE)
-"""Names of devices: Windows opens the device for ``con``, and for ``con.png`` too."""
+"""Names of devices: Windows opens the device for ``con``, and also for ``con.png``."""
 
 MAX_NAME_LENGTH = 50
-"""Largest number of characters of a name of a file: 200 bytes of the 255 that file systems allow (up to 4 a character).
+"""Largest number of characters of a file name: up to 200 bytes (4 per character) of the 255 that file systems allow.
 
-The rest holds the checksum, the step, the ending, and the ending of a file that is being written.
+The rest is for the checksum, the step, the ending, and the ending of an unfinished file.
 """
 
 
 def portable_key(key: str) -> str:
-    """Return a key in ASCII: letters of other alphabets become their codes, as ``ö`` becomes ``-xf6``.
+    """Return a key in ASCII: other characters become their codes, for example ``ö`` becomes ``-xf6``.
 
-    Lightning leaves such letters out for MLflow: keys fall together, or end in a slash, which MLflow refuses. Its CSV
-    file has the encoding of the machine. Either would end the training.
+    Lightning deletes such letters for MLflow: then several keys become one, or a key ends with a slash, which MLflow
+    refuses. Lightning's CSV file has the encoding of the machine. Either would end the training.
 
     Example:
         >>> portable_key("mviz/total/größe"), portable_key("mviz/total/image")
@@ -41,5 +41,5 @@ def portable_name(given: str) -> str:
 
 
 def told_apart(name: str, given: str) -> str:
-    """Return a name with a checksum of what it stands for, where two would else have the same."""
+    """Return a name with a checksum of the given name, so that different given names get different names."""
     return f"{name}-{zlib.crc32(given.encode('utf-8', 'backslashreplace')):08x}"

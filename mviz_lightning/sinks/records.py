@@ -18,7 +18,7 @@ from mviz_lightning.sinks.plain import Brief
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """A picture, ``(H, W, 3)`` in 0..255. Always uint8: W&B turns float images black."""
 Samples: TypeAlias = npt.NDArray[np.int16]
-"""A sound, ``(T, C)``: T samples of C channels, 16 bits as in WAV files."""
+"""A sound, ``(T, C)``: T samples of C channels, with 16 bits each, as in WAV files."""
 COMPRESSION_LEVEL = 3
 """zlib level of PNG files: higher levels take longer and make files hardly smaller."""
 
@@ -32,8 +32,8 @@ class Picture(Brief):
         pixels: ``(H, W, 3)`` uint8.
         caption: One line of text that loggers show with the picture.
         keep: Whether the file sink also keeps the pictures of earlier steps; loggers always do.
-        note: How to read the picture, in sentences; it stands beside the picture, since a dashboard shrinks its pixels.
-        vector: Ending and bytes of the file that holds the picture as text and shapes; None for its pixels.
+        note: How to read the picture, in sentences; shown beside the picture, because dashboards shrink the pixels.
+        vector: Ending and bytes of a file with the picture as text and shapes; None if only the pixels exist.
     """
 
     key: str
@@ -45,7 +45,7 @@ class Picture(Brief):
 
     @property
     def description(self) -> str:
-        """The caption and, in a paragraph of its own, the note."""
+        """The caption and, as a new paragraph, the note."""
         return "\n\n".join(filter(None, (self.caption, self.note)))
 
     @cached_property
@@ -84,7 +84,7 @@ class Table(Brief):
     Attributes:
         key: Name with the monitor's prefix, for example ``mviz/dime/examples``.
         columns: Names of the columns.
-        rows: Cells: text, numbers or pictures. A sink that cannot show pictures in a table leaves their columns out.
+        rows: Cells: text, numbers or pictures. A sink that cannot show pictures in a table omits their columns.
     """
 
     key: str
@@ -114,9 +114,9 @@ class Alert:
         title: A few words.
         text: Lines of plain text.
         urgent: True for a warning, False for a notice.
-        head: The further head that it is about; ``""`` for the main one.
-        modality: The modality that it is about; ``""`` for none.
-        state: The modality's :class:`State`; None where it is about none.
+        head: The further head of the alert; ``""`` for the main one.
+        modality: The modality of the alert; ``""`` for none.
+        state: The modality's :class:`State`; None without a modality.
     """
 
     key: str
@@ -145,11 +145,11 @@ class Sound(Brief):
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file that a logger keeps as it is, such as the report page; a later one of its key replaces it, where it can.
+    """A file that a logger stores unchanged, such as the report page; if possible, a later file of its key replaces it.
 
     Attributes:
         key: Name with the monitor's prefix, for example ``mviz/report``, without the ending of the file.
-        path: The file. It may be written anew later.
+        path: The file. It may be replaced later.
     """
 
     key: str
@@ -179,7 +179,7 @@ def of_head(head: str, name: str) -> str:
 
 
 def of_heads(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the values of all heads under names that tell the head, from head -> name -> value."""
+    """Return the values of all heads, from head -> name -> value, under names that begin with the head."""
     return {of_head(head, name): value for head, values in found.items() for name, value in values.items()}
 
 
@@ -219,20 +219,19 @@ class RunRecord(Brief):
         phase: ``"fit"``, ``"validate"`` or ``"test"``; files and checkpoints keep it under the key ``stage``.
         epoch: Epoch of the training, from 0.
         step: Step on the x-axis of the loggers.
-        values: Name without prefix -> value, such as ``{"interaction": 0.2}``; empty when the run failed.
-        note: What a reader of the curve has to know: an error, or that the probe was drawn anew.
-        evidence: Name -> what alarms and pictures read beside the values; files and checkpoints keep it, loggers do not
-            get it.
+        values: Name without prefix -> value, such as ``{"interaction": 0.2}``; empty if the run failed.
+        note: Remarks for a reader of the curve: an error, or that the probe was drawn again.
+        evidence: Name -> further value for alarms and pictures, stored in files and checkpoints, but not logged.
             ``skill`` and ``skill_error``: the model's skill on all fixed examples, 0 at chance and 1 at perfection, and
             its standard error. ``decides``: 1 if the decisions on these examples differ, 0 if all are the same.
             ``single/<m>`` and ``single_output/<m>``, with more than 16 outputs: the largest share of a single output's
-            variance that is lost without m, and the number of this output. ``retrieval``: 1 where the score is
-            retrieval within groups; ``chance`` is then that of random answers.
+            variance that is lost without m, and the number of this output. ``retrieval``: 1 if the score is
+            retrieval within groups; ``chance`` is then the score of random answers.
         heads: The further heads that were measured; their values and evidence have names that begin with the head's:
             ``noun/total/image``.
 
     Raises:
-        ValueError: A value of ``collapse/<m>`` is no :class:`State`.
+        ValueError: A value of ``collapse/<m>`` is not a :class:`State`.
     """
 
     phase: str = field(metadata={"key": "stage"})
@@ -274,7 +273,7 @@ class RunRecord(Brief):
 
 @dataclass(frozen=True)
 class PredictionRecord(Brief):
-    """One example's prediction beside its label, as pictures and tables name it.
+    """One example's prediction and label, for pictures and tables.
 
     Attributes:
         example: Index among the fixed examples.
@@ -289,4 +288,4 @@ class PredictionRecord(Brief):
     predicted: Any
     target: Any
     probability: float | None
-    _origin: Any = field(default=None, kw_only=True, compare=False, repr=False)  # what a report adds for its display
+    _origin: Any = field(default=None, kw_only=True, compare=False, repr=False)  # set by a report, for display

@@ -1,4 +1,4 @@
-"""Which sink writes to which logger: the built-in ones, and those that users register."""
+"""The sink of each logger class: built-in sinks, and sinks that users register."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,7 +16,7 @@ from mviz_lightning.sinks.trackio import TrackioSink
 from mviz_lightning.sinks.wandb import WandbSink
 
 SinkFactory: TypeAlias = Callable[[Any], Sink]
-"""A function from a logger to its sink; the class of the sink is one."""
+"""A function from a logger to its sink, for example the sink's class."""
 
 SINK_TYPES: dict[str, SinkFactory] = {
     "CometLogger": CometSink,
@@ -29,21 +29,21 @@ SINK_TYPES: dict[str, SinkFactory] = {
 """Built-in sinks by the name of the logger's class."""
 
 _registered: dict[str, SinkFactory] = {}
-"""Sinks that :func:`register` was given, by the name of the logger's class."""
+"""Sinks from :func:`register`, by the name of the logger's class."""
 
 
 def register(name: str, factory: SinkFactory) -> None:
     """Make the monitor write pictures, tables and texts to loggers of a class.
 
-    A registration counts for subclasses too, and wins over a built-in sink. The same name registered again replaces its
-    older factory; :func:`unregister` takes it back.
+    A registration also applies to subclasses, and takes precedence over a built-in sink. A second registration of
+    a name replaces the first; :func:`unregister` removes it.
 
     Args:
         name: Name of the logger's class, ``"TensorBoardLogger"``, without its module.
-        factory: A function from the logger to its sink: a subclass of :class:`LoggerSink`, for example.
+        factory: A function from the logger to its sink, for example a subclass of :class:`LoggerSink`.
 
     Raises:
-        ConfigurationError: ``name`` is no name of a class, or ``factory`` cannot be called.
+        ConfigurationError: ``name`` is not the name of a class, or ``factory`` is not callable.
 
     Example:
         >>> from mviz_lightning.sinks import LoggerSink, register, sinks_for, unregister
@@ -71,7 +71,7 @@ def register(name: str, factory: SinkFactory) -> None:
 
 
 def unregister(name: str) -> None:
-    """Take back what :func:`register` was given for a class of loggers; a built-in sink counts again.
+    """Remove the sink of :func:`register` for a class of loggers; a built-in sink is used again.
 
     Raises:
         ConfigurationError: Nothing is registered under this name.
@@ -88,7 +88,7 @@ def sinks_for(loggers: Iterable[Any], folder: Path) -> list[Sink]:
     The class name of a logger decides: ``lightning`` and ``pytorch_lightning`` each have their own classes.
 
     Args:
-        loggers: Loggers of the trainer, of any class. Nothing is read from them yet.
+        loggers: Loggers of the trainer, of any class. Only their class is read.
         folder: Folder of the file sink.
     """
     made = [_sink_of(logger) for logger in loggers]
@@ -96,7 +96,7 @@ def sinks_for(loggers: Iterable[Any], folder: Path) -> list[Sink]:
 
 
 def _sink_of(logger: Any) -> Sink | None:
-    """Return the sink of a logger; one that raises when it is opened, where it cannot be made; None without a sink."""
+    """Return the sink of a logger; None without one. If it cannot be created, return a sink that raises when opened."""
     names = [base.__name__ for base in type(logger).__mro__]  # Fabric's logger, a base class, has the same name
     makes = (known[name] for known in (_registered, SINK_TYPES) for name in names if name in known)
     make = next(makes, None)
@@ -107,10 +107,10 @@ def _sink_of(logger: Any) -> Sink | None:
 
 
 class _FailedSink(LoggerSink):
-    """Stands for a sink that could not be made, so that its error is told as any other of a logger.
+    """Replaces a sink that could not be created, so that its error is reported like other errors of a logger.
 
     Args:
-        error: What the factory raised.
+        error: The error of the factory.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -121,6 +121,6 @@ class _FailedSink(LoggerSink):
         """Raise the error.
 
         Raises:
-            Exception: What the factory raised.
+            Exception: The error of the factory.
         """
         raise self._error

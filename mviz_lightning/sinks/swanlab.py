@@ -11,7 +11,7 @@ class SwanLabSink(LoggerSink):
 
     @property
     def takes(self) -> tuple[type, ...]:
-        """All kinds; sounds where the package soundfile is installed, which SwanLab writes them with."""
+        """All kinds; sounds only if the package soundfile is installed, because SwanLab needs it for sounds."""
         kinds = super().takes
         try:
             import soundfile  # noqa: F401
@@ -52,7 +52,7 @@ class SwanLabSink(LoggerSink):
         self._log(key, swanlab.Audio(record.samples.T, sample_rate=record.rate), step)
 
     def file(self, key: str, record: FileRecord, step: int) -> None:
-        """Write a page, which SwanLab shows as it is; those of earlier steps stay."""
+        """Write a page, which SwanLab shows unchanged; pages of earlier steps are kept."""
         import swanlab
 
         self._log(key, swanlab.Html(record.path), step)

@@ -22,7 +22,7 @@ from mviz_lightning.sinks.records import (
 )
 
 DASHBOARDS: "WeakKeyDictionary[Any, dict[str, Any]]" = WeakKeyDictionary()
-"""Written charts by logger: TensorBoard uses the latest layout only, so a new one repeats the earlier charts."""
+"""Logger -> its written charts. TensorBoard uses only the latest layout, so a new layout repeats the earlier charts."""
 
 
 class TensorBoardSink:

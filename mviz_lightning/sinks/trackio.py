@@ -29,7 +29,7 @@ class TrackioSink(LoggerSink):
         self._log(key, trackio.Markdown(record.markdown), step)
 
     def alert(self, key: str, record: Alert, step: int) -> None:
-        """Send an alert, which Trackio prints, keeps, and posts to the run's webhook."""
+        """Send an alert, which Trackio prints, stores, and posts to the run's webhook."""
         import trackio
 
         level = trackio.AlertLevel.WARN if record.urgent else trackio.AlertLevel.INFO
@@ -42,7 +42,7 @@ class TrackioSink(LoggerSink):
         self._log(key, trackio.Audio(record.samples, sample_rate=record.rate), step)
 
     def file(self, key: str, record: FileRecord, step: int) -> None:
-        """Write a page, which the dashboard shows as it is; those of earlier steps stay."""
+        """Write a page, which the dashboard shows unchanged; pages of earlier steps are kept."""
         import trackio
 
         self._log(key, trackio.Html(record.path), step)

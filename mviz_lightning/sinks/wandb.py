@@ -84,25 +84,25 @@ class WandbSink:
         refused.raise_first()
 
     def _keep(self, file: FileRecord) -> None:
-        """Write a file to the files of the run, where it replaces an earlier one of its name."""
+        """Write a file to the files of the run; it replaces an earlier file of this name."""
         path = file.path.absolute()
-        base = path.parents[file.key.count("/")]  # W&B keeps the part of the path below it as the name
+        base = path.parents[file.key.count("/")]  # W&B uses the path below this folder as the name
         self._logger.experiment.save(escape_pattern(str(path)), base_path=str(base), policy="now")
 
     def row(self, row: RunRecord) -> None:
         """Do nothing: the trainer logs the scalars."""
 
     def close(self) -> None:
-        """Do nothing: whoever began the run ends it."""
+        """Do nothing: the creator of the run ends it."""
 
 
 class _GrowingTables:
-    """W&B's incremental tables, one for each key: a call of ``log`` writes the new rows alone.
+    """W&B's incremental tables, one for each key: a call of ``log`` writes only the new rows.
 
-    A key whose columns change, and all keys of a W&B without incremental tables, get a new table for each step.
+    A key gets a new table for each step if its columns change, or if this W&B has no incremental tables.
 
     Attributes:
-        of_key: Key -> its table; None where its columns changed.
+        of_key: Key -> its table; None if its columns changed.
     """
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class _GrowingTables:
         if table is None:
             return wandb.Table(columns=[*columns], data=[[*row] for row in rows])
         written = len(table.data)
-        table.data[:] = [[]] * written  # W&B counts the rows that are written already, and reads them no more
+        table.data[:] = [[]] * written  # W&B only counts the rows that are already written
         try:
             for row in rows:
                 table.add_data(step, *row)
@@ -131,7 +131,7 @@ class _GrowingTables:
 
 
 def _incremental_table(columns: Sequence[str]) -> Any:
-    """Return an empty incremental table; None where this W&B has none (before 0.20)."""
+    """Return an empty incremental table; None if this W&B has none (before 0.20)."""
     import wandb
 
     try:
@@ -141,7 +141,7 @@ def _incremental_table(columns: Sequence[str]) -> Any:
 
 
 class _Media:
-    """Creates W&B's media objects, a new one each time, since W&B writes no object twice.
+    """Creates W&B's media objects, a new one each time, because W&B writes no object twice.
 
     They are made from files, not from arrays: W&B turns float arrays black, drops an image of one pixel's height,
     encodes the pictures of tables again, and needs the package soundfile for arrays of samples.
@@ -184,4 +184,4 @@ class _Media:
     def _file(self, ending: str, data: bytes) -> str:
         path = self._folder / f"{len(list(self._folder.iterdir()))}.{ending}"
         path.write_bytes(data)
-        return str(path)  # W&B 0.19 takes a Path for an array
+        return str(path)  # W&B 0.19 reads a Path as an array

@@ -23,7 +23,7 @@ class AnswerShares(Shares):
     def metrics(
         self, probe: Probe, outputs: Tensor, groups: Tensor, left_out: Tensor | None = None, *, sync: bool = False
     ) -> list[Metric]:
-        """Return metrics of the outputs, as :meth:`Shares.metrics`, and of the answers' losses.
+        """Return the metrics of :meth:`Shares.metrics`, and a metric of the answers' losses.
 
         Args:
             probe: The examples.

@@ -29,7 +29,7 @@ from mviz_lightning.metrics.local import local_value
 from mviz_lightning.metrics.score_forms import fitted
 
 MANY_OUTPUTS = 16
-"""Number of outputs above which each is also analysed alone; up to 16 outputs, each has 6 % or more on average."""
+"""Largest number of outputs that are not also analysed one by one: each of 16 has 6 % of the variance on average."""
 
 NOTABLE = 0.1
 """Smallest variance of an output that is analysed alone, as a fraction of the mean over outputs."""

@@ -28,16 +28,16 @@ LINE = 0.25
 """Inches: height of the line above both halves that names the head."""
 
 LARGEST = 1e12
-"""Largest number that is drawn: matplotlib turns numbers into pixels, which overflow for those of a damaged file."""
+"""Largest number that is drawn. Larger numbers, as in a damaged file, overflow in matplotlib's conversion to pixels."""
 
 MOST_RUNS = 200
-"""Largest number of runs that curves show: more take longer to draw, and a diagram has 500 pixels."""
+"""Largest number of runs that curves show. More runs take longer to draw, and a diagram has only 500 pixels."""
 
 MOST_WHISKERS = 40
-"""Largest number of runs whose intervals are drawn as lines: more of them merge, and hide what they belong to."""
+"""Largest number of runs whose intervals are drawn as lines. More lines merge, and hide the values."""
 
 KEY, LETTER = 0.45, 0.066
-"""Inches: the line before an entry of the legend with the gap to the next one, and the mean width of a letter."""
+"""Inches: width of the line before a legend entry and of the gap after the entry, and mean width of a letter."""
 
 NOTE = (
     "Above: the variance of the outputs, split into what each modality explains alone and what only their interaction "
@@ -80,17 +80,17 @@ def share_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str
 
 
 def shown_runs(rows: Sequence[RunRecord]) -> Sequence[RunRecord]:
-    """Return the runs that curves show: all, or 200 of more, evenly from the first to the last."""
+    """Return the runs that curves show: all, or ``MOST_RUNS`` evenly spaced runs if there are more."""
     return rows if len(rows) <= MOST_RUNS else [rows[place] for place in spread_places(len(rows), MOST_RUNS)]
 
 
 def spread_places(count: int, most: int) -> list[int]:
-    """Return all of the places from 0 on, or ``most`` of more, evenly from the first to the last."""
+    """Return the indices 0 to ``count - 1``, or ``most`` evenly spaced indices if there are more."""
     return [round(place) for place in np.linspace(0, count - 1, min(count, most))]
 
 
 def of_all(shown: Sequence[RunRecord], rows: Sequence[RunRecord]) -> str:
-    """Return the end of a caption that says that some runs are left out; ``""`` where none is."""
+    """Return the end of a caption: how many of all runs are shown; ``""`` if all are shown."""
     return f"; {len(shown):,} of {len(rows):,} runs are shown" if len(shown) < len(rows) else ""
 
 
@@ -100,7 +100,7 @@ def _finish(axes: "Axes", label: str, columns: int) -> None:
 
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.ticklabel_format(axis="y", scilimits=(-3, 4))  # there is no room for more, as R2 may take at the beginning
+    axes.ticklabel_format(axis="y", scilimits=(-3, 4))  # room for 4 digits; R2 may have more at the beginning
     axes.set_xlabel(label, labelpad=1, fontsize=9)
     axes.set_ylabel(axes.get_ylabel(), fontsize=9, labelpad=2)
     axes.tick_params(labelsize=9)
@@ -112,13 +112,13 @@ def _finish(axes: "Axes", label: str, columns: int) -> None:
 
 
 def run_places(rows: Sequence[RunRecord]) -> tuple[list[float], str]:
-    """Return where runs stand on the x-axis: epochs, or steps when an epoch has several runs."""
+    """Return the positions of runs on the x-axis: epochs, or steps if an epoch has several runs."""
     epochs = [float(row.epoch) for row in rows]
     return (epochs, "epoch") if len(set(epochs)) == len(epochs) else ([float(row.step) for row in rows], "step")
 
 
 def series_of(rows: Sequence[RunRecord], name: str) -> Any:
-    """Return ``(N,)`` a value of every run, up to what axes can hold; NaN where a run has none."""
+    """Return ``(N,)``: a value of every run, at most ``LARGEST`` in size; NaN for a run without this value."""
     return np.array([row.values.get(name, np.nan) for row in rows]).clip(-LARGEST, LARGEST)
 
 
@@ -171,7 +171,7 @@ def _dotted(positions: list[float]) -> dict[str, Any]:
 
 
 def answer_keys(rows: Sequence[RunRecord]) -> list[str]:
-    """Return the keys of the retrieval of own answers; none of other outputs."""
+    """Return the keys of the retrieval of own answers; an empty list for other outputs."""
     keys = dict.fromkeys(key for row in rows for key in row.values)
     return [key for key in keys if key.startswith("retrieval/")]
 
@@ -190,7 +190,7 @@ def _draw_states(axes: "Axes", positions: list[float], rows: Sequence[RunRecord]
 
 
 def marked_states(rows: Sequence[RunRecord], modalities: Sequence[str]) -> dict[State, str]:
-    """Return how the states are marked that occur."""
+    """Return state -> marker, for the states that occur."""
     found = {row.values.get(f"collapse/{name}") for row in rows for name in modalities}
     return {state: marker for state, marker in NOT_USED.items() if state in found}
 

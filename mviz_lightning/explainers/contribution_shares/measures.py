@@ -107,7 +107,7 @@ class Measures:
         """
         shared: dict[str, Any] = {"task": task, "scale": scale, "group_size": self.size, "seed": self.seed}
         found: list[Metric] = []
-        rows = outputs[:, -len(self.design.tuples) :] if self._asked else outputs  # for two modalities: the grid
+        rows = outputs[:, -len(self.design.tuples) :] if self._asked else outputs  # two modalities need no further rows
         if "shapley" in self._asked:
             exact = "intershap" in self.names
             kept = rows if left_out is None else rows[..., ~left_out.to(rows.device)]

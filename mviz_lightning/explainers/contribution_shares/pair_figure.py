@@ -1,4 +1,4 @@
-"""Scores of pairs over the training as a picture: are pairs found, and where the embeddings of both modalities lie."""
+"""Scores of pairs over the training as a picture: retrieval of pairs, and measures of both modalities' embeddings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,13 +34,13 @@ class _Plot:
     """One small diagram.
 
     Attributes:
-        title: What it shows.
+        title: Title of the diagram.
         note: Its unit, and how to read it.
-        key: Name of the value; of each modality's, what stands before the modality.
+        key: Key of the value; with ``each``, the part of the key before ``/<modality>``.
         each: Whether each modality has a value of its own.
-        decimals: Digits of the last value, which is written beside its curve.
-        reference: A value to compare with, and what it stands for.
-        limits: Lowest and highest value that is in the diagram in any case.
+        decimals: Number of decimals of the last value, which is written beside its curve.
+        reference: A value for comparison, drawn as a dotted line, and its name.
+        limits: Lowest and highest value that the axis always contains.
     """
 
     title: str
@@ -52,7 +52,7 @@ class _Plot:
     limits: tuple[float, float] = (0.0, 0.0)
 
     def keys(self, modalities: Sequence[str]) -> dict[str, str]:
-        """Return what each curve is called -> the name of its values."""
+        """Return the name of each curve -> the key of its values."""
         return {name: f"{self.key}/{name}" for name in modalities} if self.each else {"": self.key}
 
 
@@ -72,19 +72,19 @@ PLOTS = (
     _Plot("modality gap", "of the mean embeddings, 0 to 2", "modality_gap", limits=(0.0, 0.5)),
     _Plot("total effect", "share of scores' variance", "total", True, limits=(0.0, 1.04)),
 )
-"""What stands below and beside it, in reading order: left both modalities together, right each by itself."""
+"""The other diagrams, row by row. In the picture, they follow the first one."""
 
 STYLES = (("-", "o"), ("--", "s"))
-"""Line and marker of the first and of the second modality, which differ in grey too."""
+"""Line and marker of the first and of the second modality; they also differ in greyscale."""
 
 MARKS = {State.UNUSED: "○", State.REDUNDANT: "◇", State.COLLAPSED: "✖"}
-"""State of a modality -> its marker, as a letter."""
+"""State of a modality -> its marker, as a character for the legend."""
 
 LEFTS, WIDTHS, HEIGHT, HEADING, BELOW = (0.44, 2.72), (1.5, 1.2), 1.15, 0.42, 0.24
-"""Inches: left edges and widths of both columns, height of a diagram, and what is above it and below."""
+"""Inches: left edges and widths of both columns, height of a diagram, and the spaces above and below it."""
 
 LETTERS, APART = 8, 0.14
-"""Letters of a name beside a curve, and the smallest distance of two names as a fraction of the diagram's height."""
+"""Largest number of letters of a name beside a curve; smallest distance of two names, as a fraction of the height."""
 
 DARK, GREY = "#222222", "#666666"
 
@@ -120,7 +120,7 @@ def pair_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str 
 
 
 def _retrieval(rows: Sequence[RunRecord]) -> _Plot:
-    """Return the first diagram, with the chance level of the last run that tells it."""
+    """Return the first diagram, with the chance level of the last run that has one."""
     known = [row.evidence[CHANCE] for row in rows if CHANCE in row.evidence]
     return replace(RETRIEVAL, reference=(known[-1], f"chance {fixed(known[-1], 2)}")) if known else RETRIEVAL
 
@@ -141,7 +141,7 @@ def _axes(canvas: Canvas, plot: _Plot, left: float, top: float, width: float) ->
 
 
 def _draw(axes: "Axes", plot: _Plot, places: list[float], rows: Sequence[RunRecord], modalities: Sequence[str]) -> None:
-    """Draw the curves of a diagram, and write beside each what it is."""
+    """Draw the curves of a diagram, and write a name and the last value beside each curve."""
     colours = dict(coloured(modalities)) if plot.each else {"": "black"}
     called = dict(zip(modalities, distinct(list(map(legible, modalities)), LETTERS), strict=True))
     ends: dict[str, float] = {}
@@ -169,7 +169,7 @@ def _mark(axes: "Axes", places: list[float], values: Any, states: Any, colour: s
 
 
 def _fit(axes: "Axes", plot: _Plot) -> None:
-    """Set the limits of the values, and draw the value to compare with."""
+    """Set the limits of the axis, and draw the reference value."""
     low, high = axes.get_ylim()
     low, high = min(low, plot.limits[0]) if any(plot.limits) else low, max(high, plot.limits[1])
     if plot.reference is not None:
@@ -183,7 +183,7 @@ def _fit(axes: "Axes", plot: _Plot) -> None:
 
 
 def _write_ends(axes: "Axes", ends: dict[str, float]) -> None:
-    """Write what each curve is at its right end, apart from one another."""
+    """Write the name and the last value of each curve at its right end, without overlaps."""
     low, high = axes.get_ylim()
     ordered = sorted(ends.items(), key=lambda end: end[1])
     place = -1.0

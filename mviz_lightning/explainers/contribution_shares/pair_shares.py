@@ -21,7 +21,7 @@ class PairShares(Shares):
     def metrics(
         self, probe: Probe, outputs: Tensor, groups: Tensor, left_out: Tensor | None = None, *, sync: bool = False
     ) -> list[Metric]:
-        """Return metrics of the outputs, as :meth:`Shares.metrics`; score, flips and losses are those of retrieval.
+        """Return metrics of the outputs, as :meth:`Shares.metrics`; score, flips and losses refer to retrieval.
 
         Args:
             probe: The examples.
@@ -38,7 +38,7 @@ class PairShares(Shares):
         return [*found, retrieval]
 
     def _right(self, probe: Probe, groups: Tensor) -> Tensor:
-        """Return ``(G', g, g)`` bool: the pairs of one example, and the pairs of its copies in one modality."""
+        """Return ``(G', g, g)`` bool: True for pairs of one example, and for pairs with a copy of one of its inputs."""
         return right_pairs(*(copy_numbers(probe, name)[groups] for name in self.modalities))
 
     def score_reference(self, probe: Probe, outputs: int) -> ScoreReference:

@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHOWN = 24
-"""Largest number of rows: of more subsets, those with the largest and the smallest effect of the first modality."""
+"""Largest number of rows. Of more subsets, half of the rows show the largest effects of the first modality, half the
+smallest."""
 
 ROW, NAMES, LETTERS = 0.24, 1.45, 21
-"""Height of a row of two modalities and width of its name, in inches; letters that fit in there."""
+"""Height of a row of two modalities and width of its name, in inches; number of letters that fit into this width."""
 
 DOT = 0.1
 """Inches between the dots of two modalities in a row."""
 
 MARKERS = "osD^vPX"
-"""Marker of each modality, so that the dots differ in grey too."""
+"""Marker of each modality, so that the dots also differ in greyscale."""
 
 UNIT = "0: not used, 1: changes the outputs as all together do"
 """Unit of the dots, in the picture."""
@@ -42,7 +43,7 @@ Row = tuple[str, Sequence[Sequence[float]]]
 
 
 def subset_pictures(values: Mapping[str, float], modalities: Sequence[str], when: str) -> list[Picture]:
-    """Draw the total effects within classes, and within subgroups; nothing where there are none.
+    """Draw the total effects within classes and within subgroups; return no picture for a kind without values.
 
     Args:
         values: Values of one run, by name without prefix.
@@ -101,7 +102,7 @@ def _draw_dots(axes: "Axes", bounds: Sequence[Sequence[float]], offset: float, m
 
 
 def _finish(axes: "Axes", rows: int) -> None:
-    """Draw lines between the rows, 0, and ticks."""
+    """Draw lines between the rows, a line at 0, and ticks."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_ylim(rows - 0.5, -0.5)

@@ -1,4 +1,4 @@
-"""Cross-modal interactions as pictures: a matrix of segments, and maps of the segments that matter most."""
+"""Cross-modal interactions as pictures: a matrix of segments, and maps of the segments with the largest weights."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 METHODS = {"difference": "difference of masks", "second_order": "second derivative"}
 
 AS_IT_IS = "all else as it is"
-"""What a second derivative holds fixed, in words."""
+"""Context of a second derivative, in words: all other segments are present."""
 
 CONTEXTS: dict[int, str] = {
     1: AS_IT_IS,
     2: "with the other parts of both modalities present and masked, averaged",
     4: "with the other parts of each modality present and masked, averaged",
 }
-"""Number of corners -> what else was present, in words."""
+"""Number of corners -> contexts of the other segments, in words."""
 
 NAMED = 12
-"""Largest number of segments that are named at the side of the matrix; more are numbered."""
+"""Largest number of segments that are named at the side of the matrix; if there are more, all are numbered."""
 
 NAMES, LETTERS = 1.2, 15
-"""Inches and letters of a segment's name at the side."""
+"""Width of a segment's name at the side, in inches, and its largest number of letters."""
 
 BELOW = 5
 """Largest number of segments that are named below the matrix."""
@@ -56,7 +56,7 @@ ACROSS = 3
 
 
 def interaction_records(result: CrossModalResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
-    """Draw a picture for every example and pair of modalities, and list which segments act together most."""
+    """Draw a picture for every example and pair of modalities, and list the strongest interactions."""
     canvas = Canvas()
     pictures = [
         _Picture(drawing, canvas, result, found, place, when).drawn(key)
@@ -123,13 +123,13 @@ class _Picture:
             top = self._draw_maps(top, pair, name, colours)
 
     def _say_none(self, top: float, pair: PairInteraction) -> float:
-        """Say that nothing but rounding was found, of which nothing is drawn."""
+        """Write that no interaction is larger than rounding; nothing else is drawn."""
         said = f"No part of {pair.first} acts together with a part of {pair.second}."
         self.canvas.text(MARGIN, top, said, fontsize=8)
         return top + LINE + 0.1
 
     def _draw_matrix(self, top: float, pair: PairInteraction, colours: "ScalarMappable") -> float:
-        """Draw the modality with fewer segments down, the other one across."""
+        """Draw the matrix: rows are segments of the modality with fewer segments, columns those of the other one."""
         down, across, weights = _wide(pair)
         height, width = _matrix_height(weights), WIDTH - 2 * MARGIN - NAMES - SCALE
         self.canvas.text(MARGIN + NAMES, top, f"parts of {down} by parts of {across}", fontsize=8.5)
@@ -141,7 +141,7 @@ class _Picture:
         return top + LINE + height + 0.5
 
     def _draw_maps(self, top: float, pair: PairInteraction, name: str, colours: "ScalarMappable") -> float:
-        """Draw one modality, then what its segments add together with some of the other's."""
+        """Draw the other modality's input, then maps of its interactions with some segments of the named modality."""
         other, example, inputs = pair.other(name), self.found.example, self.drawing.show_inputs
         modality_type, names, weights = self.drawing.modality_types[other], self._names(name), pair.of(name)
         height, chosen = self._map_height(other), self._chosen(name, pair)
@@ -165,7 +165,7 @@ class _Picture:
         return self.drawing.modality_types[name].names(self.found.example, inputs=self.drawing.show_inputs)
 
     def _chosen(self, name: str, pair: PairInteraction) -> list[int]:
-        """Return the segments whose maps are drawn: those that were named, or else those that act together most."""
+        """Return the segments whose maps are drawn: the requested ones, otherwise those that interact most."""
         if not pair.has_effect:
             return []
         weights = pair.of(name)
@@ -176,7 +176,7 @@ class _Picture:
 
 
 def _wide(pair: PairInteraction) -> tuple[str, str, Tensor]:
-    """Return the modality whose segments go down, the one whose go across, and ``(down, across)`` weights."""
+    """Return the modality of the rows, the modality of the columns, and the ``(rows, columns)`` weights."""
     if pair.weights.shape[0] <= pair.weights.shape[1]:
         return pair.first, pair.second, pair.weights
     return pair.second, pair.first, pair.weights.T
@@ -187,7 +187,7 @@ def _matrix_height(weights: Tensor) -> float:
 
 
 def _label(panel: "Axes", down: Sequence[str], across: Sequence[str], name: str) -> None:
-    """Name segments where there is room, and number them from 1 elsewhere."""
+    """Write the names of segments if there is room, otherwise their numbers, from 1."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     if len(down) <= NAMED:
@@ -231,7 +231,7 @@ def _table(result: CrossModalResult, key: str, drawing: DrawingContext, when: st
 
 
 def _strongest(drawing: DrawingContext, example: int, pair: PairInteraction, count: int = 5) -> Iterator[str]:
-    """Yield the pairs of segments that add most together, in words."""
+    """Yield the pairs of segments with the strongest interactions, in words."""
     if not pair.has_effect:
         return
     names = [

@@ -35,7 +35,7 @@ FEWEST_DONORS = 20
 than 15 donors and 4 masks, and UC equally well (tests/benchmarks/dime_donors.py)."""
 
 CHEAP_ROWS = 1024
-"""Default number of rows of a modality with few possible masks; it determines the number of donors."""
+"""Default number of rows of a modality with few possible masks. With U segments, ``1,024 / 2^U - 1`` donors give it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class DIME(Explainer):
             training.
         every_n_validations: It runs at the first validation, at every n-th, and at the end of the training.
         donors: J, the number of donors of the other modalities, equal for all masks. They may come from all fixed
-            examples. By default 20; for a modality with up to 5 segments more, with up to 1,024 rows.
+            examples. By default 20; more for a modality with up to 5 segments, which then takes up to 1,024 rows.
         masks: S, the number of masks for each modality; by default 3 for each segment and at least 48. If fewer masks
             exist, all are used.
         outputs: Indices of the outputs to explain. By default the true and the predicted class; for labels the
@@ -141,7 +141,7 @@ class DIME(Explainer):
             warn_user(
                 f"DIME(donors={wanted}): there are {len(others)} other examples; raise num_examples= of the monitor."
             )
-        pool = others[: max(wanted, modalities)]  # with fewer, a row's modalities would share donors
+        pool = others[: max(wanted, modalities)]  # otherwise a row's modalities would share donors
         return torch.stack([pool.roll(-shift) for shift in range(modalities)], 1)[:wanted]
 
     def explain(self, probe_context: ProbeContext, examples: Sequence[int], responses: Responses) -> DIMEResult:

@@ -1,4 +1,4 @@
-"""DIME's explanations as pictures: inputs, and what drives UC and MI, side by side; and as a table."""
+"""DIME's explanations as pictures (inputs beside the maps of UC and MI), and as a table."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 def explanation_records(
     explanations: Sequence[Explanation], name: str, drawing: DrawingContext, when: str = ""
 ) -> list[Record]:
-    """Draw explanations and list them in a table; a picture that fails costs only itself."""
+    """Draw explanations and list them in a table; a picture that fails is left out."""
     figure = ExplanationFigure(drawing, name, when)
     drawn = drawing.each(lambda found: (found, figure.picture(found)), explanations)
     return [*(picture for _, picture in drawn), *drawing.each(figure.table, [drawn] if drawn else [])]
@@ -101,7 +101,7 @@ class ExplanationFigure:
             modality_type.paint(panel, example, shown(weights, r2), colours, inputs=inputs)
             words, colour = short_verdict(r2)
             canvas.text(_left(column) + PANEL / 2, below, words, ha="center", fontsize=8, color=colour)
-        if largest(part):  # else there is no colour to explain
+        if largest(part):  # otherwise the maps have no colours
             canvas.scale(_left(3) - GAP + 0.06, top, height, colours)
 
     def table(self, drawn: Sequence[tuple[Explanation, Picture]]) -> Table:
@@ -130,7 +130,7 @@ class ExplanationFigure:
         return Table(f"{self.name}/examples", columns, rows)
 
     def _top_segments(self, example: int, output: OutputExplanation, side: str) -> str:
-        """Name the two strongest segments of every modality; a question mark where they are not to be trusted."""
+        """Name the two strongest segments of every modality; a question mark follows if R2 is too low."""
         found = []
         for name, part in output.parts.items():
             weights = getattr(part, side)
@@ -151,7 +151,7 @@ def _left(column: int) -> float:
 
 
 def largest(*parts: Attribution) -> float:
-    """Return the largest absolute weight that has an effect, which UC and MI share as the end of their scale."""
+    """Return the largest absolute weight of parts with an effect: the limit of the colour scale of UC and MI."""
     sides = [(part.unimodal, part.unimodal_r2) for part in parts]
     sides += [(part.interaction, part.interaction_r2) for part in parts]
     return max((float(found.abs().max()) for found, r2 in sides if len(found) and not math.isnan(r2)), default=0.0)

@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorAnalysis(Explainer):
-    """Which part of a wrong prediction is wrong: modalities alone, or their interaction (MultiViz).
+    """Finds which part of a wrong prediction is wrong: modalities alone, or their interaction (MultiViz).
 
     The outputs of a model are the sum of unimodal contributions (UC) and multimodal interactions (MI). The explainer
     compares the decision of the model with the decision of UC alone, for the recombined examples:

@@ -1,4 +1,4 @@
-"""What failed where the model is wrong: by class, over the training, and what the interaction spoiled and rescued."""
+"""Errors as pictures and tables: by class, over the training, and single decisions that MI spoiled or rescued."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ COLOURS = {
     "lowered": "#009E73",
     "raised": "#D55E00",
 }
-"""Colour of each category; light and dark ones differ for every kind of colour vision, and in grey."""
+"""Category -> colour. Light and dark colours differ for every kind of colour vision, and in greyscale."""
 
 GAINS = ("rescued", "lowered")
-"""Categories that the interaction gained; they are drawn to the left of 0."""
+"""Categories of decisions that the interaction improved; they are drawn to the left of 0."""
 
 MEANING = {
     "rescued": "UC alone is wrong, the model is right",
@@ -43,13 +43,13 @@ TOLD_LETTERS = 66
 """Largest number of letters of a line below the title."""
 
 SHOWN, LISTED = 20, 200
-"""Largest number of classes in the picture and in the table: those with most errors."""
+"""Largest number of classes in the picture and in the table; classes with the most errors come first."""
 
 ROW, NAMES, COLUMN, TOTAL = 0.23, 1.3, 0.38, 0.4
-"""Inches: a class's height, its name, the numbers of a category, and of all."""
+"""Inches: height of a class's row; widths of its name, of a category's numbers, and of the total."""
 
 SQUARE, LETTER = 0.16, 0.072
-"""Inches: a square of the legend, and the mean width of a letter beside it."""
+"""Inches: width of a square in the legend, and mean width of a letter beside it."""
 
 TITLES = {"worst": "The worst, largest loss first", "rescued": "Rescued by the interaction, largest gain first"}
 VALUED_TITLES = {"worst": "The worst, largest error first", "rescued": "Where MI lowers the error most"}
@@ -57,7 +57,7 @@ VALUED_TITLES = {"worst": "The worst, largest error first", "rescued": "Where MI
 
 
 def error_records(result: ErrorResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
-    """Draw and list what failed."""
+    """Draw the errors, and list them."""
     records: list[Record] = [
         class_picture(result, key, drawing.labels, when),
         class_table(result, key, drawing, when),
@@ -69,7 +69,7 @@ def error_records(result: ErrorResult, key: str, drawing: DrawingContext, when: 
 
 
 def case_records(cases: Mapping[str, Sequence[Case]], key: str, drawing: DrawingContext, when: str) -> list[Record]:
-    """Draw every list of cases where inputs may be seen, and write all into one table."""
+    """Draw every list of cases if inputs may be shown, and write all cases into one table."""
     titles = VALUED_TITLES if drawing.labels.task == "regression" else TITLES
     sheets = {
         name: case_picture(listed, f"{key}/{name}", _title(titles[name], when), drawing)
@@ -80,19 +80,19 @@ def case_records(cases: Mapping[str, Sequence[Case]], key: str, drawing: Drawing
 
 
 def drawn(counts: Counts) -> list[str]:
-    """Return the categories that are drawn: not what would have been the same without interaction."""
+    """Return the categories that are drawn: those with a colour, in the order of ``COLOURS``."""
     return [name for name in COLOURS if name in counts]
 
 
 def noun_of(labels: Labels) -> str:
-    """Name decisions, in the plural."""
+    """Return the noun for decisions, in the plural."""
     if labels.task in ("multilabel", "regression"):
         return "labels" if labels.task == "multilabel" else "values"
     return "examples" if labels.region is None else "regions"
 
 
 def errors(counts: Counts) -> int:
-    """Return how many decisions are to the right of 0."""
+    """Return the number of decisions that are drawn to the right of 0."""
     return sum(counts[name] for name in drawn(counts) if name not in GAINS)
 
 
@@ -105,7 +105,7 @@ def by_errors(result: ErrorResult) -> Sequence[ClassErrors]:
 
 
 def error_headline(counts: Counts, labels: Labels) -> str:
-    """Write in one line what failed."""
+    """Return the number of errors, and of those that MI spoiled and rescued, in one line."""
     total, noun = sum(counts.values()), noun_of(labels)
     if labels.task == "regression":
         return f"Of {total} {noun}, MI lowers the error of {counts['lowered']} and raises that of {counts['raised']}."
@@ -115,7 +115,7 @@ def error_headline(counts: Counts, labels: Labels) -> str:
 
 
 def class_rows(result: ErrorResult, labels: Labels) -> list[tuple[str, Counts]]:
-    """Return name and counts of every class that is drawn, those beyond in one row."""
+    """Return name and counts of every drawn class; one last row has the counts of all other classes together."""
     found = by_errors(result)
     rows = [(class_name(one, labels), one.counts) for one in found[:SHOWN]]
     if len(found) > SHOWN:
@@ -148,7 +148,7 @@ def class_picture(result: ErrorResult, key: str, labels: Labels, when: str) -> P
 
 
 def _draw_legend(canvas: Canvas, top: float, names: Sequence[str]) -> None:
-    """Name the categories, a square of the bars' colour before each."""
+    """Draw the legend: for each category, a square in its colour and its name."""
     left = MARGIN
     for name in names:
         canvas.text(left, top, "■", fontsize=10, color=COLOURS[name])
@@ -196,7 +196,7 @@ def _draw_bars(axes: "Axes", rows: Sequence[tuple[str, Counts]], names: Sequence
     axes.axvline(0, color="#444444", linewidth=0.8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     if not any(any(counts[name] for name in names) for _, counts in rows):
-        axes.set_xlim(0, 1)  # without bars, or the axis would have fractions of an example
+        axes.set_xlim(0, 1)  # without bars, the ticks would be fractions of an example
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.xaxis.set_major_formatter(FuncFormatter(_unsigned))
     axes.tick_params(axis="x", labelsize=8)
@@ -221,9 +221,9 @@ def course(history: Sequence[tuple[int, int, Counts]], key: str, labels: Labels)
     _stack(axes, places, {name: shares[name] for name in names if name not in GAINS})
     for name in names:
         if name in GAINS:
-            axes.plot(places, shares[name], color="white", linewidth=4)  # or it is lost on the areas
+            axes.plot(places, shares[name], color="white", linewidth=4)  # a white border, to be visible on the areas
             axes.plot(places, shares[name], "o-", markersize=4, color=COLOURS[name], label=name)
-    axes.set(xlim=(places[0], places[-1]), ylim=(0, max(1.0, axes.get_ylim()[1])))  # of nothing, not of rounding
+    axes.set(xlim=(places[0], places[-1]), ylim=(0, max(1.0, axes.get_ylim()[1])))  # 1 % or more, also for zeros
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.tick_params(labelsize=8)

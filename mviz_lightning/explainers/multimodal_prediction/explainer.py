@@ -45,7 +45,7 @@ BARS = 10
 class MultimodalPrediction(Explainer):
     """A sparse linear model of fused features that predicts the model's predictions (MultiViz, stage 4).
 
-    It shows how few features are enough, and which. The features are the input of the last linear layer. For outputs
+    It shows how many features are enough, and which. The features are the input of the last linear layer. For outputs
     with positions, they are the means over a region of each example of the input of the last linear layer or
     convolution that returns a vector for each position. They are standardised on one half of the reference examples,
     and a path of elastic nets (0.99 of the penalty on absolute weights) is fitted there to the model's predictions. The

@@ -1,4 +1,4 @@
-"""A sparse linear model of the model's predictions: its weights, and the features that examples are predicted from."""
+"""A sparse linear model of the model's predictions as pictures and tables: its weights, and features of examples."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RAISES, LOWERS = "#B2182B", "#2166AC"
-"""Ends of the scale on which explanations are drawn."""
+"""Colours of positive and negative effects: the ends of the colour scale of explanations."""
 
 NAME, GAP = 1.5, 0.12
 """Inches: width of a feature's name, and gap beside the bars."""
 
 BARE, FILLED = 0.34, 0.46
-"""Inches: the height of a feature, without inputs and with them."""
+"""Inches: height of a feature's row without inputs, and with them."""
 
 CAPTION = 0.2
 """Inches: height of the caption above the inputs."""
 
 LETTER = 0.062
-"""Inches: the mean width of a letter of the line above the bars."""
+"""Inches: mean width of a letter in the line above the bars."""
 
 FOOT_LETTERS = 66
 """Largest number of letters of a line below the bars."""
@@ -40,14 +40,14 @@ NOTE = (
 """How to read the picture of an example."""
 
 POOLED = "Outputs and features"
-"""What is averaged over regions, where outputs have positions."""
+"""The quantities that are averaged over regions if outputs have positions."""
 
 STAGE_THREE = ("picture of MultimodalRepresentation", "most activating examples")
-"""Columns of tables that tell what a feature responds to."""
+"""Columns of tables about what activates a feature."""
 
 
 def prediction_records(result: PredictionResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
-    """Draw the examples, list the weights, and write how well the sparse model predicts."""
+    """Draw the examples, list the weights, and write the fidelity of the sparse model."""
     canvas = Canvas()
     pictures = [example_picture(canvas, found, result, key, drawing, when) for found in result.examples]
     return [
@@ -60,12 +60,12 @@ def prediction_records(result: PredictionResult, key: str, drawing: DrawingConte
 
 
 def feature_name(feature: int) -> str:
-    """Name a feature, as pictures of what activates it do."""
+    """Return the name of a feature, with the same number as in pictures of MultimodalRepresentation."""
     return f"feature {feature}"
 
 
 def summary(result: PredictionResult, labels: Labels, when: str) -> str:
-    """Write how many features predict how much."""
+    """Return the number of features with a weight and the fidelity of the sparse model, as text."""
     values = result.values
     used = sorted(result.non_zero.values())
     counts = f"{used[0]} to {used[-1]}" if used and used[0] != used[-1] else str(used[0] if used else 0)
@@ -173,7 +173,7 @@ def _draw_bars(axes: "Axes", found: ExampleFeatures, labels: Labels) -> None:
 
 
 def stage_three(result: PredictionResult, feature: int) -> list[str]:
-    """Return where a feature's picture lies, if there is one, and the examples that activate it most."""
+    """Return the name of a feature's picture (``""`` without one), and the examples that activate it most."""
     positions = ", ".join(str(strong.position) for strong in result.activating[feature])
     return [result.pictures.get(feature, ""), positions]
 
@@ -213,7 +213,7 @@ def weight_table(result: PredictionResult, key: str, labels: Labels, when: str) 
 
 
 def output_table(result: PredictionResult, key: str, labels: Labels, when: str) -> Table:
-    """List how many weights every output has."""
+    """List the number of weights of every output."""
     rows: list[list[str | float]] = [
         [when, labels.output(output), count, result.features] for output, count in result.non_zero.items()
     ]

@@ -20,7 +20,7 @@ FEWEST = 3
 """Smallest number of examples with a trait; a rarer trait cannot be distinguished from chance."""
 
 MOST_VALUES = 20
-"""Largest number of distinct values of a categorical leaf; leaves with more are measurements or row numbers."""
+"""Largest number of distinct values of a categorical leaf. Leaves with more values count as measurements or indices."""
 
 FALSE_DISCOVERIES = 0.05
 """Accepted false discovery rate of the concepts."""
@@ -134,7 +134,7 @@ def texts(probe: Probe) -> dict[str, ModalityType]:
     found: dict[str, ModalityType] = {}
     for name, modality in probe.schema.modalities.items():
         path = probe.schema.values[name][0]
-        with warnings.catch_warnings():  # already warned when the modality was cut
+        with warnings.catch_warnings():  # the same warning was given when the modality was segmented
             warnings.simplefilter("ignore", MonitorWarning)
             try:
                 modality_type = type_in(probe.schema, probe.leaves, name)

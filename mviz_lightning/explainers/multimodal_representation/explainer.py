@@ -36,7 +36,7 @@ STRONG = 0.1
 @renamed_arguments(units="features")
 @dataclass(frozen=True, kw_only=True)
 class MultimodalRepresentation(Explainer):
-    """Which modalities the fused features follow: one, several, or none.
+    """Finds which modalities the fused features follow: one, several, or none.
 
     The features are the input of the model's last linear layer. For outputs with positions, they are the means over a
     region of each example of the input of the last linear layer or convolution that returns a vector for each position.
@@ -205,7 +205,7 @@ def in_turn(kinds: Tensor, deviation: Tensor) -> list[int]:
 
 
 def _counted(kinds: Tensor, modalities: Sequence[str]) -> dict[str, float]:
-    """Return the share of every class among varying features, and of constant features among all."""
+    """Return the fraction of varying features in every class, and the fraction of all features that are constant."""
     live = max(1, int((kinds != CONSTANT).sum()))
     names = [*(f"only_{name}" for name in modalities), "multimodal"]
     shares = {name: int((kinds == kind).sum()) / live for kind, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""What fused features respond to, as pictures: all of them at once, and some with their strongest examples."""
+"""Fused features as pictures: one of all features, and one of each shown feature with its strongest examples."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,11 +30,11 @@ LETTERS = 64
 """Largest number of letters of a line across the picture."""
 
 BAR = 0.24
-"""Inches: the height of the bar of shares."""
+"""Inches: height of the bar of shares."""
 
 LEGEND_ACROSS = 2
 ACROSS, LARGE_ACROSS = 5, 3
-"""Number of panels side by side: of inputs that can be read as thumbnails, and of other inputs."""
+"""Number of panels side by side: for inputs that are legible as thumbnails, and for other inputs."""
 
 MAPS_ACROSS = 3
 """Number of maps of one example side by side."""
@@ -51,7 +51,7 @@ TALLEST = 1.6
 
 
 def representation_records(result: Representation, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
-    """Draw all features at once, then each feature that is shown, and list these."""
+    """Draw one picture of all features and one of each shown feature, and list the shown features."""
     canvas = Canvas()
     pictures = [_picture(canvas, result, feature, key, drawing, when) for feature in result.shown]
     table = [_table(result, pictures, key, drawing, when)] if pictures else []
@@ -65,7 +65,7 @@ def representation_records(result: Representation, key: str, drawing: DrawingCon
 def _picture(
     canvas: Canvas, result: Representation, feature: Feature, key: str, drawing: DrawingContext, when: str
 ) -> Picture:
-    """Draw one feature: its shares, what stands out, and the examples that activate it most."""
+    """Draw one feature: its shares, its concepts, and the examples that activate it most."""
     moment = f", {when}" if when else ""
     headline = f"Feature {feature.number}{moment}: {kind_name(result, feature.kind)}"
     title = title_lines(headline)
@@ -105,7 +105,7 @@ def _draw_head(
     common: Sequence[str],
     top: Sequence[str],
 ) -> float:
-    """Draw the shares and what stands out from a place on; return where that ends."""
+    """Draw the shares and the concepts of a feature below ``place``; return their lower edge, in inches."""
     _draw_bar(canvas.panel(MARGIN, place, ROOM, BAR, "shares"), feature.shares, colours_of(result))
     place += BAR + 0.05
     _draw_legend(canvas, place, result, feature)
@@ -126,7 +126,7 @@ def _caption(result: Representation, feature: Feature, drawing: DrawingContext) 
 
 
 def _concepts(concepts: Sequence[Concept], drawing: DrawingContext) -> str:
-    """Name what is over-represented; if inputs are hidden, only classes, which other pictures name too."""
+    """Return the concepts in words; if inputs are hidden, only classes, which other pictures show anyway."""
     seen = [found for found in concepts if drawing.show_inputs or found.trait.kind == "class"]
     hidden = len(concepts) - len(seen)
     words = [
@@ -146,7 +146,7 @@ def _trait(concept: Concept, drawing: DrawingContext) -> str:
 
 
 def _draw_bar(axes: "Axes", shares: Sequence[float], colours: Sequence[str]) -> None:
-    """Stack shares; slightly negative ones, which the estimate may give, are nothing."""
+    """Draw the shares as one stacked bar; negative estimates count as 0."""
     lengths = [max(share, 0.0) for share in shares]
     whole, left = sum(lengths) or 1.0, 0.0
     for length, colour in zip(lengths, colours, strict=True):
@@ -160,7 +160,7 @@ def _legend_rows(result: Representation) -> int:
 
 
 def _draw_legend(canvas: Canvas, top: float, result: Representation, feature: Feature) -> None:
-    """Name the shares with their 95 % intervals, a square of the bar's colour before each."""
+    """Write the name, value and 95 % interval of each share, after a square in its colour."""
     width = ROOM / LEGEND_ACROSS
     for k, (name, colour) in enumerate(zip(share_names_of(result), colours_of(result), strict=True)):
         left, place = MARGIN + k % LEGEND_ACROSS * width, top + k // LEGEND_ACROSS * LINE
@@ -169,7 +169,7 @@ def _draw_legend(canvas: Canvas, top: float, result: Representation, feature: Fe
         canvas.text(left + 0.15, place, f"{shortened(name, 16)} {share} [{low}, {high}]", fontsize=8)
 
 
-# -- Its strongest examples ------------------------------------------------------------------------------------------
+# -- Strongest examples of a feature ---------------------------------------------------------------------------------
 
 
 def _blocks(feature: Feature, drawing: DrawingContext) -> Mapping[str, float]:
@@ -220,11 +220,11 @@ def _draw_inputs(canvas: Canvas, top: float, name: str, feature: Feature, drawin
 
 
 def _target(target: Any, drawing: DrawingContext) -> str:
-    """Name a target; a bare number would be taken for one of the activations."""
+    """Return a target as text; before a number stands the word "target", to distinguish it from the activation."""
     return f"{'target ' if drawing.labels.task == 'regression' else ''}{drawing.labels.outcome(target)}"
 
 
-# -- What drives it in the strongest one -----------------------------------------------------------------------------
+# -- Effects of the segments in the strongest example ----------------------------------------------------------------
 
 
 def _parts_height(feature: Feature, drawing: DrawingContext) -> float:
@@ -240,7 +240,7 @@ def _map_height(feature: Feature, drawing: DrawingContext) -> float:
 
 
 def _draw_parts(canvas: Canvas, top: float, feature: Feature, drawing: DrawingContext) -> None:
-    """Draw what every part of the strongest example adds to the feature, all modalities on one scale."""
+    """Draw the effect of every segment of the strongest example on the feature; all modalities have one scale."""
     if not feature.parts:
         return
     strong, height = feature.examples[0], _map_height(feature, drawing)
@@ -265,13 +265,13 @@ def _line(modality_type: ModalityType, example: int, position: int, activation: 
 
 
 def _listed(feature: Feature) -> str:
-    """List the strongest examples where their inputs may not be seen."""
+    """List the strongest examples as text; used if their inputs may not be shown."""
     numbers = [f"#{strong.position}: {strong.activation:.3g}" for strong in feature.examples]
     return "\n".join(wrapped("   ".join(numbers), 66)[:2])
 
 
 def _table(result: Representation, pictures: Sequence[Picture], key: str, drawing: DrawingContext, when: str) -> Table:
-    """List the features that are shown, with their pictures."""
+    """Return a table of the shown features with their pictures."""
     columns = ["when", "feature", "picture", "follows", *share_names_of(result)]
     columns += ["standard deviation", "strongest examples", "among the strongest", "overlap with the last time"]
     rows: list[list[str | float | Pixels]] = [

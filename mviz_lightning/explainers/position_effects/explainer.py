@@ -39,7 +39,7 @@ class PositionEffects(Explainer):
 
     Attributes:
         num_examples: Number of shown examples.
-        every_n_validations: It runs at the first validation, at every n-th and at the end of the training.
+        every_n_validations: The method runs at the first validation, at every n-th and at the end of the training.
         name: First part of the keys of its pictures and scalars. ``position_effects/largest/<m>`` is the share of shown
             positions at which m has the largest effect.
 

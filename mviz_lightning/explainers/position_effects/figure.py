@@ -1,4 +1,4 @@
-"""Maps of where each modality matters: on one scale, beside labels and predictions."""
+"""Pictures of each modality's effects by position, on one scale, beside labels and predictions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ DrawPanel: TypeAlias = Callable[[Any], object]
 """Draws into an empty panel."""
 
 COLUMNS = 2
-"""Number of panels beside one another."""
+"""Number of panels side by side."""
 
 BAR = 0.75
-"""Inches for the colour bar and its numbers."""
+"""Inches: width of the colour bar and its numbers."""
 
 PANEL = (WIDTH - 2 * MARGIN - GAP - BAR) / COLUMNS
 """Inches: width of a panel."""
@@ -42,7 +42,7 @@ WORD = 5
 """Largest number of letters of a token."""
 
 LETTER = 0.075
-"""Inches for a letter of the legend."""
+"""Inches: mean width of a letter in the legend."""
 
 UNLABELLED = "#bbbbbb"
 """Colour of positions without a label."""
@@ -105,7 +105,7 @@ class EffectsFigure:
         return rows * (PANEL * _aspect(found.effects) + LINE + 0.08) + LINE
 
     def _panels(self, found: PositionMaps, colours: "ScalarMappable") -> list[tuple[str, DrawPanel]]:
-        """Return what each panel shows, and how it is drawn: inputs that are pictures, classes, then the effects."""
+        """Return the title and the drawing function of each panel: pictures of inputs, classes, then effects."""
         types = self.drawing.modality_types.items() if self.drawing.show_inputs else ()
         pictures = [name for name, one in types if hasattr(one, "pixels")]
         shown: list[tuple[str, DrawPanel]] = [
@@ -132,7 +132,7 @@ class EffectsFigure:
         _bar(canvas, MARGIN + COLUMNS * (PANEL + GAP), bar, height, colours)
 
     def _draw_legend(self, canvas: Canvas, top: float, found: PositionMaps) -> None:
-        """Name the classes that occur, each in its colour."""
+        """Draw the legend: the classes that occur, each with its colour."""
         maps = [one for one in (found.labels, found.decisions) if one is not None]
         classes = sorted({int(k) for one in maps for k in one.flatten().tolist()})
         left = MARGIN
@@ -140,7 +140,7 @@ class EffectsFigure:
             words = "no label" if number < 0 else self.drawing.labels.outcome(number)
             colour = UNLABELLED if number < 0 else COLOURS[number % len(COLOURS)]
             width = 0.25 + LETTER * len(words)
-            if left + width > WIDTH - MARGIN:  # the rest has no place
+            if left + width > WIDTH - MARGIN:  # there is no room for further classes
                 break
             canvas.panel(left, top + 0.02, 0.11, 0.11, "legend").set_facecolor(colour)
             canvas.text(left + 0.15, top, words, fontsize=8)
@@ -187,7 +187,7 @@ class EffectsFigure:
 
 
 def _flat(values: Tensor) -> Tensor:
-    """Return a map of two axes."""
+    """Return a map with two axes; other maps become one row."""
     return values if values.dim() == 2 else values.reshape(1, -1)
 
 
@@ -197,7 +197,7 @@ def _aspect(effects: Tensor) -> float:
 
 
 def _scale(effects: Tensor) -> "ScalarMappable":
-    """Return one colour scale for all maps, from 0 on; safe for the colour-blind."""
+    """Return one colour scale for all maps, from 0 on, that is also legible with colour blindness."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize

@@ -1,4 +1,4 @@
-"""Unimodal importance as pictures: every input beside the map of what its segments add, with the strongest by name."""
+"""Unimodal importance as pictures: every input beside the map of its segments' weights, and the strongest by name."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ METHODS = {
 }
 
 NOTABLE = 0.05
-"""Smallest gap at which the picture tells that weights do not add up."""
+"""Largest gap at which weights count as adding up; for a larger one, the picture shows both sums."""
 
 LISTED = 5
 """Largest number of segments that are listed beside a map."""
@@ -43,16 +43,16 @@ LETTERS = 14
 """Largest number of letters of a segment's name in a line of the list."""
 
 PANEL = 1.1
-"""Inches: width of a panel; names of segments need the room beside two of them."""
+"""Inches: width of a panel. Two panels leave room for the names of segments beside them."""
 
 LIST = MARGIN + 2 * PANEL + GAP + SCALE + 0.12
-"""Inches from the left to the list: weights, and names beside them."""
+"""Inches: left edge of the list of weights and names."""
 
 NAME = LIST + 0.56
 
 
 def importance_records(result: ImportanceResult, key: str, drawing: DrawingContext, when: str) -> Sequence[Record]:
-    """Draw a picture for every example, and list what matters most."""
+    """Draw a picture for every example, and list the segments with the largest weights."""
     canvas = Canvas()
     pictures = [_Picture(drawing, canvas, found, when).drawn(key) for found in result.examples]
     if not pictures:
@@ -87,7 +87,7 @@ class _Picture:
 
     @cached_property
     def _heights(self) -> dict[str, float]:
-        """Return the height of every modality's panels: there is room for the list beside them."""
+        """Return the height of every modality's panels, which is enough for the list beside them."""
         kinds, example, inputs = self.drawing.modality_types, self.found.example, self.drawing.show_inputs
         listed = {
             name: max(
@@ -100,7 +100,7 @@ class _Picture:
         }
 
     def _list(self, name: str, part: SegmentAttribution) -> list[tuple[Sequence[str], float]]:
-        """Return the strongest segments: names, in lines, and weights."""
+        """Return the name, in lines, and the weight of each of the strongest segments."""
         names = self.drawing.modality_types[name].names(self.found.example, inputs=self.drawing.show_inputs)
         return [(in_lines(segment), weight) for segment, weight in strongest(part, names)]
 
@@ -161,20 +161,20 @@ def _left(column: int) -> float:
 
 
 def in_lines(name: str) -> Sequence[str]:
-    """Break a segment's name into up to two lines; dots replace what does not fit."""
+    """Break a segment's name into up to two lines; dots replace the rest of a longer name."""
     first, *rest = wrapped(name, LETTERS)
     return [first, shortened(" ".join(rest), LETTERS)] if rest else [first]
 
 
 def drawn_weights(part: SegmentAttribution) -> npt.NDArray[Any]:
-    """Return ``(U,)`` weights as they are drawn: faded where they are not to be trusted, 0 where they are rounding."""
+    """Return ``(U,)`` weights for drawing: faded if R2 is too low, 0 if they may be rounding."""
     if part.r2 is not None:
         return trust.shown(part.weights, part.r2)
     return part.weights.numpy() * part.has_effect
 
 
 def sum_verdict(part: SegmentAttribution) -> tuple[str, str]:
-    """Return what stands below a map, and its colour: whether weights add up, or predict held-out masks."""
+    """Return the text below a map and its colour: whether weights add up, or how well they predict held-out masks."""
     if not part.has_effect:
         return "no effect", "#555555"
     if part.r2 is not None:
@@ -182,7 +182,7 @@ def sum_verdict(part: SegmentAttribution) -> tuple[str, str]:
     if part.gap <= NOTABLE:
         return f"adds up to {format_weight(part.change)}", "#222222"
     said = f"adds up to {format_weight(float(part.weights.sum()))}, not {format_weight(part.change)}"
-    return said, "#222222" if part.method == "occlusion" else "#b03000"  # masked one by one, parts need not add up
+    return said, "#222222" if part.method == "occlusion" else "#b03000"  # occlusion need not add up
 
 
 def strongest(part: SegmentAttribution, names: Sequence[str], count: int = LISTED) -> Iterator[tuple[str, float]]:
