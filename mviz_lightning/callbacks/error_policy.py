@@ -19,8 +19,8 @@ def is_misconfigured(error: Exception) -> bool:
 
 
 SIDE_EFFECT = (
-    "running the model changed {}, which the monitor cannot put back, so the training may end with other weights than "
-    "without it. Keep such state in attributes of the model: these are put back."
+    "running the model changed {}, which the monitor cannot restore, so the training may end with other weights than "
+    "without it. Keep such state in attributes of the model: these are restored."
 )
 
 CHOICES = " Or choose on_side_effect='disable' to switch the monitor off, or 'ignore' to go on without this warning."

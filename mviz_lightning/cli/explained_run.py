@@ -79,7 +79,7 @@ class ExplainedRun:
         pages = [self.folder / monitor.name / "report.html" for monitor in self.monitors]
         found = [page.absolute() for page in pages if page.exists()]
         if not found:
-            say(f"explain: the files lie in {self.folder}")
+            say(f"explain: the files are in {self.folder}")
         return found
 
     def _explain(self, checkpoint: Checkpoint) -> None:

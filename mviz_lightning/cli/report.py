@@ -39,7 +39,7 @@ def add_report(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("runs", nargs="+", metavar="RUN", help="folder of a logger's run, or the monitor's in it")
-    place = "file to write; by default report.html in the monitor's folder, of several runs in the current folder"
+    place = "file to write; default: report.html in the monitor's folder, or in the current folder for several runs"
     command.add_argument("--output", metavar="FILE", type=Path, help=place)
     command.add_argument("--open", action="store_true", help="show the page in the browser")
     kept = "where the pictures of the inputs are kept: in the page (default), or in a folder beside it"

@@ -131,7 +131,7 @@ def run_moments(first: Sequence[RunRecord], second: Sequence[RunRecord]) -> list
     """
     if not (_measured(first) and _measured(second)):
         return []
-    last = RunMoment("the last measurement of each", _measured(first)[-1], _measured(second)[-1])
+    last = RunMoment("the last measurement of each run", _measured(first)[-1], _measured(second)[-1])
     by_epoch = [{record.epoch: record for record in _measured(history)} for history in (first, second)]
     common = sorted(by_epoch[0].keys() & by_epoch[1].keys())
     if not common or last.first.phase != last.second.phase:

@@ -153,8 +153,8 @@ class Whole:
 
 
 OTHERS = (
-    "measured on the examples of the checkpoint, since others would break the curves: the validation set or its order "
-    "changed since, or its examples are changed at random"
+    "measured on the examples of the checkpoint, because other examples would break the curves: the validation set, its "
+    "order or its random changes differ"
 )
 
 ENOUGH = 8

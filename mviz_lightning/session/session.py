@@ -226,7 +226,7 @@ class Session(ExplainingSession):
         found = check.reported(found, tried, probe)
         if self.config.on_disagreement == "withhold":
             raise WithheldError(found)
-        self.remarks.say(f"{found}, and the shares are logged all the same, since on_disagreement='log'")
+        self.remarks.say(f"{found}; the shares are logged, because on_disagreement='log'")
         return found
 
     def compare_on(self, examples: Probe) -> None:

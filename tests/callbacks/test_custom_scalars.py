@@ -25,7 +25,7 @@ CURVES = {
         *(f"interaction/{pair}" for pair in PAIRS),
     ],
     "total effects": [f"total/{name}" for name in NAMES],
-    "score, and that of unimodal contributions alone": ["score", "emap_score"],
+    "score, and score of the unimodal contributions alone": ["score", "emap_score"],
     "score lost when swapped": [f"perceptual/{name}" for name in NAMES],
     "0 used, 1 unused, 2 collapsed, 3 redundant": [f"collapse/{name}" for name in NAMES],
 }

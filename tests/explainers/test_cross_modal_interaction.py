@@ -517,8 +517,8 @@ def test_a_picture_has_the_matrix_and_a_map_for_each_of_the_top_segments(words: 
     ("options", "beside"),
     [
         ({"corners": 1}, "all else as it is"),
-        ({}, "with the other parts of both modalities present and masked, averaged"),
-        ({"corners": 4}, "with the other parts of each modality present and masked, averaged"),
+        ({}, "averaged over two contexts: all other parts of both modalities present, and all masked"),
+        ({"corners": 4}, "averaged over four contexts: the other parts of each modality present or masked"),
         ({"method": "second_order"}, "all else as it is"),
     ],
 )

@@ -228,7 +228,7 @@ def test_the_headline_counts(case) -> None:
     if task == "regression":
         assert (
             said
-            == f"Of {COUNT} values, MI lowers the error of {counts['lowered']} and raises that of {counts['raised']}."
+            == f"Of {COUNT} values, MI lowers the error of {counts['lowered']} and raises the error of {counts['raised']}."
         )
         return
     wrong, spoiled = total - counts["right"] - counts["rescued"], counts["spoiled"]

@@ -538,7 +538,7 @@ def test_where_nothing_stands_out_that_is_said(planted, result) -> None:
 def test_a_constant_feature_is_drawn_without_examples(planted) -> None:
     found = session(seeded(Planted))
     words = written(result_of(found, features=[5]), found, "feature_5")
-    assert "It is the same for all 160 examples." in words
+    assert "The feature has the same value in all 160 examples." in words
 
 
 def test_without_inputs_no_words_no_values_and_no_pictures_are_shown(planted, result) -> None:

@@ -109,7 +109,7 @@ def test_the_history_of_pairs_names_chance_and_lists_the_embeddings():
 def test_charts_of_pairs_begin_with_retrieval_and_the_embeddings():
     keys = [*run(0, 0.5, emap_score=0.06).values, "contribution/image", "contribution/text", "interaction"]
     titles = [chart.title for chart in dashboard("mviz", ["image", "text"], keys).charts]
-    assert titles[0] == "score, and that of unimodal contributions alone"
+    assert titles[0] == "score, and score of the unimodal contributions alone"
     assert titles[2] == "modality gap, and distance of matching embeddings"
     assert titles.index("total/image with 95 %") == 5
 

@@ -147,7 +147,7 @@ def test_runs_without_a_common_epoch_or_stage_are_compared_at_their_ends():
     assert [(one.first.epoch, one.second.epoch) for one in run_moments(trained.history, later.history)] == [(0, 7)]
     tested = run(values(1), phase="test")
     (moment,) = run_moments(trained.history, tested.history)
-    assert moment.label == "the last measurement of each"
+    assert moment.label == "the last measurement of each run"
 
 
 def test_records_without_values_are_passed_over_and_a_run_without_any_has_no_moment():

@@ -50,14 +50,14 @@ def _charts(modalities: Sequence[str], keys: Sequence[str]) -> list[Chart]:
         Chart("alone and in interaction", [*(f"contribution/{modality}" for modality in modalities), *together]),
     ]
     scores = [
-        Chart("score, and that of unimodal contributions alone", ["score", "emap_score"]),
+        Chart("score, and score of the unimodal contributions alone", ["score", "emap_score"]),
         Chart("score lost when swapped", [f"perceptual/{modality}" for modality in modalities]),
     ]
     scores, embeddings = scores if "score" in keys else [], _embedding_charts(modalities, keys)
     # Scores of pairs are nearly all interaction, so their most useful diagrams come first.
     charts = [*scores, *embeddings, *shares] if embeddings else [*_answer_charts(keys), *shares, *scores]
     without = [key for key in keys if key.partition("/")[0] == "score_without"]
-    charts += [Chart("score, and that without a modality", ["score", *without])] if without else []
+    charts += [Chart("score, and scores without a modality", ["score", *without])] if without else []
     shapley = [f"shapley/{modality}" for modality in modalities]
     charts += [Chart("Shapley shares", shapley)] if set(shapley) <= set(keys) else []
     charts += [Chart("InterSHAP", ["intershap"])] if "intershap" in keys else []

@@ -69,7 +69,7 @@ PLOTS = (
         limits=(0.0, 2.0),
     ),
     _Plot("uniformity", "near -4: spread on sphere", "uniformity", True, reference=(0.0, "one point")),
-    _Plot("modality gap", "of the mean embeddings, 0 to 2", "modality_gap", limits=(0.0, 0.5)),
+    _Plot("modality gap", "distance of the means, 0 to 2", "modality_gap", limits=(0.0, 0.5)),
     _Plot("total effect", "share of scores' variance", "total", True, limits=(0.0, 1.04)),
 )
 """The other diagrams, row by row. In the picture, they follow the first one."""

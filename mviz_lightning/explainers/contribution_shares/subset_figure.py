@@ -32,7 +32,7 @@ DOT = 0.1
 MARKERS = "osD^vPX"
 """Marker of each modality, so that the dots also differ in greyscale."""
 
-UNIT = "0: not used, 1: changes the outputs as all together do"
+UNIT = "0: not used, 1: same effect as swapping all modalities"
 """Unit of the dots, in the picture."""
 
 NOTE = "0: not used. 1: swapping it alone changes the outputs as much as swapping everything. Bars: 95 % intervals."

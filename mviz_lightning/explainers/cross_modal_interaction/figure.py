@@ -31,8 +31,8 @@ AS_IT_IS = "all else as it is"
 
 CONTEXTS: dict[int, str] = {
     1: AS_IT_IS,
-    2: "with the other parts of both modalities present and masked, averaged",
-    4: "with the other parts of each modality present and masked, averaged",
+    2: "averaged over two contexts: all other parts of both modalities present, and all masked",
+    4: "averaged over four contexts: the other parts of each modality present or masked",
 }
 """Number of corners -> contexts of the other segments, in words."""
 
@@ -97,7 +97,7 @@ class _Picture:
         because = f" ({pair.reason})" if pair.reason else ""
         beside = CONTEXTS[pair.corners] if pair.method == "difference" else AS_IT_IS
         return (
-            f"What two parts add together, beyond what each adds by itself, {beside}. Red raises the output, "
+            f"Effect of two parts together, beyond their single effects, {beside}. Red raises the output, "
             f"blue lowers it. By {METHODS[pair.method]}{because}. {self.drawing.masked((pair.first, pair.second))}"
         )
 

@@ -34,9 +34,9 @@ MEANING = {
     "rescued": "UC alone is wrong, the model is right",
     "spoiled": "UC alone is right, the model is wrong",
     "unrepaired": "both are wrong, and MI helps too little or not",
-    "misled": "both are wrong, and MI brings the truth further away",
+    "misled": "both are wrong, and MI lowers the margin of the truth",
     "lowered": "MI lowers the absolute error of UC by a tenth or more",
-    "raised": "MI raises it by a tenth or more",
+    "raised": "MI raises the absolute error of UC by a tenth or more",
 }
 
 TOLD_LETTERS = 66
@@ -108,7 +108,9 @@ def error_headline(counts: Counts, labels: Labels) -> str:
     """Return the number of errors, and of those that MI spoiled and rescued, in one line."""
     total, noun = sum(counts.values()), noun_of(labels)
     if labels.task == "regression":
-        return f"Of {total} {noun}, MI lowers the error of {counts['lowered']} and raises that of {counts['raised']}."
+        return (
+            f"Of {total} {noun}, MI lowers the error of {counts['lowered']} and raises the error of {counts['raised']}."
+        )
     wrong = errors(counts)
     said = f"{wrong} of {total} {noun} are wrong, {counts['spoiled']} of them spoiled by MI"
     return f"{said if wrong else f'None of {total} {noun} is wrong'}; MI rescued {counts['rescued']}."

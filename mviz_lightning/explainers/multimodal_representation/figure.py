@@ -119,7 +119,7 @@ def _draw_head(
 
 def _caption(result: Representation, feature: Feature, drawing: DrawingContext) -> str:
     if not feature.examples:
-        return f"It is the same for all {result.total} examples."
+        return f"The feature has the same value in all {result.total} examples."
     same = "" if feature.overlap is None else f"; overlap with the last time {feature.overlap:.2f}"
     where = " on average over their region" if drawing.regions else ""
     return f"The {len(feature.examples)} of {result.total} examples that activate it most{where}{same}:"
@@ -246,7 +246,9 @@ def _draw_parts(canvas: Canvas, top: float, feature: Feature, drawing: DrawingCo
     strong, height = feature.examples[0], _map_height(feature, drawing)
     largest = max((float(part.abs().max()) for part in feature.parts.values() if len(part)), default=0.0)
     colours = diverging(0.0 if is_rounding(largest, strong.activation) else largest)
-    canvas.text(MARGIN, top + 0.06, f"What each part adds to it in #{strong.position} (occlusion):", fontsize=8.5)
+    canvas.text(
+        MARGIN, top + 0.06, f"Effect of each part on the feature in #{strong.position} (occlusion):", fontsize=8.5
+    )
     for k, (name, part) in enumerate(feature.parts.items()):
         left = MARGIN + k % MAPS_ACROSS * (PANEL + GAP)
         place = top + LINE + 0.06 + k // MAPS_ACROSS * (height + LINE + 0.06)

@@ -5,7 +5,7 @@ const FAILURES = {
   rescued: ["rescued", "var(--rescued)", "UC alone is wrong, the model is right"],
   spoiled: ["spoiled", "var(--spoiled)", "UC alone is right, the model is wrong"],
   unrepaired: ["unrepaired", "var(--unrepaired)", "both are wrong, and MI helps too little or not"],
-  misled: ["misled", "var(--misled)", "both are wrong, and MI brings the truth further away"],
+  misled: ["misled", "var(--misled)", "both are wrong, and MI lowers the margin of the truth"],
   unchanged: ["unchanged", "var(--right)", "MI changes the absolute error of UC by less than a tenth"],
   lowered: ["lowered", "var(--rescued)", "MI lowers the absolute error of UC by a tenth or more"],
   raised: ["raised", "var(--spoiled)", "MI raises the absolute error of UC by a tenth or more"],
@@ -60,7 +60,7 @@ function errorsAt(run, moment) {
 
 function errorWords({ counts, head }) {
   const all = Object.values(counts).reduce((a, b) => a + b, 0), wrong = Object.entries(counts).filter(([category]) => isWrong(category)).reduce((sum, [, n]) => sum + n, 0);
-  if ("lowered" in counts) return `Of ${all} values, MI lowers the error of ${counts.lowered} and raises that of ${counts.raised}.`;
+  if ("lowered" in counts) return `Of ${all} values, MI lowers the error of ${counts.lowered} and raises the error of ${counts.raised}.`;
   return `${wrong} of ${all} decisions are wrong (${percent(wrong / Math.max(1, all))}), ${counts.spoiled || 0} of them spoiled by MI; MI rescued ${counts.rescued || 0}.`;
 }
 

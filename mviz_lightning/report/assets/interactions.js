@@ -2,8 +2,8 @@
 
 const CONTEXTS = {
   1: "all else as it is",
-  2: "with the other parts of both modalities present and masked, averaged",
-  4: "with the other parts of each modality present and masked, averaged",
+  2: "averaged over two contexts: all other parts of both modalities present, and all masked",
+  4: "averaged over four contexts: the other parts of each modality present or masked",
 };
 const CROSS_METHODS = { difference: "difference of masks", second_order: "second derivative" };
 const FEW = 4; // choices up to which all are visible at once
@@ -19,7 +19,7 @@ function interactionStage(run, stage) {
   const pairs = unique(stage.lines.flatMap((line) => (line.pairs || []).map(({ first, second }) => `${first}+${second}`)));
   const course = stageCourse(run, stage, "Sum of absolute interactions", pairs.map((pair) => [pair, `total/${pair}`]), explorer);
   return [
-    el("p", { class: "lead" }, "What two parts add together, beyond what each adds by itself. Red raises the output, blue lowers it."),
+    el("p", { class: "lead" }, "Effect of two parts together, beyond their single effects. Red raises the output, blue lowers it."),
     explorer.node,
     course && [el("h3", null, "Over the training"), el("p", { class: "lead" }, "Sum of absolute weights over all pairs of parts, mean over the examples."), course],
   ].flat().filter(Boolean);
