@@ -12,8 +12,8 @@ from mviz_lightning.callbacks.revisiting import Revisited, fit_loop_of
 from mviz_lightning.errors import ConfigurationError, describe_error
 
 TRUSTED = (
-    "torch.load reads only weights and plain data, and this file contains other objects, which may run code. If you trust "
-    "its author, set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 before the command"
+    "torch.load reads only weights and plain data, and this file contains other objects, which may run code. If you "
+    "trust its author, set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 before the command"
 )
 
 LISTED = 3

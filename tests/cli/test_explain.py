@@ -264,7 +264,7 @@ def test_what_is_missing_is_said_with_what_to_give(trained, capsys):
             ["--config", "config.yaml", "--ckpt", "empty.ckpt"],
             r"--ckpt empty.ckpt is no checkpoint that Lightning can ",
         ),
-        (["--config", "config.yaml", "--ckpt", "object.pt"], r"holds other objects. .*NO_WEIGHTS_ONLY_LOAD=1"),
+        (["--config", "config.yaml", "--ckpt", "object.pt"], r"contains other objects. .*NO_WEIGHTS_ONLY_LOAD=1"),
         (
             ["--config", "config.yaml", "--ckpt", "junk.ckpt", "--monitor", "list.yaml"],
             r"(?s)names no modalities. .*\nmod",
