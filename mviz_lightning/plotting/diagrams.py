@@ -147,7 +147,7 @@ class SegmentMap:
         weights: ``(U,)`` in the unit of the output.
         limit: Weight at the end of the colour scale.
         view: How the input looks, as :meth:`ModalityType.view` tells it; empty where nothing is known.
-        strength: Strength of the colours, 0 to 1: weak where the map is not to be trusted.
+        strength: Strength of the colours, 0 to 1: weak for an unreliable map.
         foot: What stands below, for example ``R² 0.84``.
     """
 

@@ -1,4 +1,4 @@
-"""How far a map is to be trusted, in words and in the strength of its colours."""
+"""Whether a map is reliable, in words and in the strength of its colours."""
 
 import math
 from typing import Any
@@ -26,13 +26,7 @@ def verdict(r2: float) -> tuple[str, str]:
     if math.isnan(r2):
         return "no effect", "#555555"
     words = f"R\N{SUPERSCRIPT TWO} {fixed(r2, 2)}"
-    return (words, "#222222") if r2 >= TRUSTED else (f"{words}: not to be trusted", "#b03000")
-
-
-def short_verdict(r2: float) -> tuple[str, str]:
-    """Return :func:`verdict` in as many letters as stand below a small map."""
-    words, colour = verdict(r2)
-    return words.replace("not to be trusted", "untrusted"), colour
+    return (words, "#222222") if r2 >= TRUSTED else (f"{words}: unreliable", "#b03000")
 
 
 def shown(weights: Any, r2: float) -> npt.NDArray[Any]:

@@ -125,8 +125,8 @@ def test_every_modality_has_a_scale_of_its_own():
     ("r2", "colour", "said"),
     [
         (0.2, RED, "R² 0.20"),
-        (0.19, coloured(0.25), "R² 0.19: untrusted"),
-        (-3.0, coloured(0.25), "R² -3.00: untrusted"),
+        (0.19, coloured(0.25), "R² 0.19: unreliable"),
+        (-3.0, coloured(0.25), "R² -3.00: unreliable"),
         (math.nan, coloured(0), "no effect"),
     ],
 )
@@ -138,7 +138,7 @@ def test_weights_that_do_not_foretell_unseen_masks_are_faded_and_said(words, r2,
         assert count(other, RED) == pytest.approx(PATCH, rel=0.05)
         expected = [said if side is r2 else "R² 0.77" for side in sides]
         assert [text for text in words if "R²" in text or "effect" in text] == expected
-    assert verdict(r2)[0] == said.replace("untrusted", "not to be trusted")
+    assert verdict(r2)[0] == said
     assert strength(r2) == {RED: 1, coloured(0): 0}.get(colour, 0.25)
     np.testing.assert_allclose(shown(torch.tensor([4.0]), r2), 4 * strength(r2))
 

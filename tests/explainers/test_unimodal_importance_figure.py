@@ -107,8 +107,8 @@ def test_each_output_and_each_modality_has_a_scale_of_its_own() -> None:
     ("r2", "strength", "said"),
     [
         (0.2, 1, "R² 0.20"),
-        (0.19, 0.25, "R² 0.19: not to be trusted"),
-        (-2.0, 0.25, "R² -2.00: not to be trusted"),
+        (0.19, 0.25, "R² 0.19: unreliable"),
+        (-2.0, 0.25, "R² -2.00: unreliable"),
         (math.nan, 0, "no effect"),
         (None, 1, "adds up to +1.00"),
     ],

@@ -70,7 +70,7 @@ def test_a_map_without_segments_is_drawn_too(name):
 
 
 def test_a_map_that_is_not_to_be_trusted_is_faint():
-    found = fills(drawn(VIEWS["grid"], strength=0.25, foot="R² 0.05: not to be trusted"))
+    found = fills(drawn(VIEWS["grid"], strength=0.25, foot="R² 0.05: unreliable"))
     assert found["two: -2.00"] == ("#0072B2", pytest.approx(0.2125, abs=1e-3))
 
 

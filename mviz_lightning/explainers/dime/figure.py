@@ -9,7 +9,7 @@ from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.plotting.canvas import Canvas, diverging, title_lines
 from mviz_lightning.plotting.labels import format_weight, strongest_places
 from mviz_lightning.plotting.panels import GAP, LINE, MARGIN, PANEL
-from mviz_lightning.plotting.trust import TRUSTED, short_verdict, shown, verdict
+from mviz_lightning.plotting.trust import TRUSTED, shown, verdict
 from mviz_lightning.sinks.records import Picture, Pixels, Record, Table
 
 
@@ -60,7 +60,7 @@ class ExplanationFigure:
         return (
             "UC: what a part adds by itself. MI: what it adds together with the other modalities of this example. "
             "±: 95 % interval of UC and MI. R²: how well a map predicts the output on "
-            "held-out masks; do not trust a faint map. "
+            "held-out masks; a faint map is unreliable. "
             f"Red raises the output, blue lowers it. {self.drawing.masked(self.drawing.modality_types)}"
             f"{self.drawing.outlined}"
         )
@@ -99,7 +99,7 @@ class ExplanationFigure:
         for column, (weights, r2) in enumerate(maps, start=1):
             panel = canvas.panel(_left(column), top, PANEL, height, f"{name} map")
             modality_type.paint(panel, example, shown(weights, r2), colours, inputs=inputs)
-            words, colour = short_verdict(r2)
+            words, colour = verdict(r2)
             canvas.text(_left(column) + PANEL / 2, below, words, ha="center", fontsize=8, color=colour)
         if largest(part):  # otherwise the maps have no colours
             canvas.scale(_left(3) - GAP + 0.06, top, height, colours)

@@ -48,7 +48,7 @@ function trustOf(r2) {
   if (r2 === null || r2 === undefined || Number.isNaN(r2)) return { words: "no effect", trusted: true };
   const trusted = r2 >= TRUSTED,
     written = `R² ${minus(r2.toFixed(2))}`;
-  return { words: trusted ? written : `${written}: not to be trusted`, trusted };
+  return { words: trusted ? written : `${written}: unreliable`, trusted };
 }
 
 function strongest(segments, weights, n = 3) {
