@@ -50,7 +50,7 @@ class Closing:
         page = guard(partial(self._write_page, folder), failed=UNWRITTEN_PAGE) if shows else None
         if page is not None:
             guard(partial(self._run.reporter.hand_over, page))
-        # If Lightning's own lines are switched off, the table is not printed either.
+        # If Lightning's own lines are switched off, the table and the path are not printed either.
         if rank_zero_module.log.isEnabledFor(logging.INFO):
             found = guard(self._table) if table and self._run.history.fitted else None
             where = [] if page is None else [[Span(f"{self._run.name}: report page "), Span(str(page), "heading")]]

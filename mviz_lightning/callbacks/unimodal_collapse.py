@@ -163,7 +163,7 @@ class UnimodalCollapse(ActingAlarm):
         self._prepare(modalities, history)
 
     def judge(self, row: RunRecord, history: History, session: Session, guard: Guard) -> Judgement:
-        """Judge a run; one without values stays as it is.
+        """Judge a run; a run without values is not changed.
 
         Args:
             row: The run.

@@ -42,7 +42,7 @@ def position_inputs(
         places: ``(N, P)`` long: sampled positions of each example.
         target: ``(N, P, ...)`` labels at these positions.
         task: Type of the prediction task.
-        outputs: Scores of one position, C.
+        outputs: Number of outputs of one position, C.
         seed: Seed of the folds, and of the choice among the positions.
         kin: ``(N,)`` long: examples with equal numbers are related (kin); None if no two are.
     """

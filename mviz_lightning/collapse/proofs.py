@@ -35,7 +35,7 @@ def fit_proofs(
         probe: The examples; up to 1,024 are used.
         target: ``(N, ...)`` their labels; examples without one are left out.
         task: Type of the prediction task.
-        outputs: Scores of one example, C.
+        outputs: Number of outputs of one example, C.
         seed: Seed of the folds.
         kin: ``(N,)`` long: examples with equal numbers are related (kin) and are in one fold; None if no two are.
 

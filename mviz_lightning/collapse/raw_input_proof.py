@@ -39,7 +39,7 @@ def fit_raw_input_proof(
         probe: The examples, of which up to 1,024 are used.
         target: ``(N, ...)`` their labels; examples without one are left out.
         task: Type of the prediction task.
-        outputs: Scores of one example, C.
+        outputs: Number of outputs of one example, C.
         seed: Seed of the folds.
         kin: ``(N,)`` long: examples with equal numbers are related (kin); None if no two are.
 

@@ -104,7 +104,7 @@ class RawInputs:
             probe: The examples.
             target: ``(N, ...)`` their labels; examples without one are left out.
             task: Type of the prediction task.
-            outputs: Scores of one example, C.
+            outputs: Number of outputs of one example, C.
             seed: Seed of the folds.
             kin: ``(N,)`` long: examples with equal numbers are related (kin: one patient, one video). None if no two
                 are.

@@ -76,7 +76,7 @@ def anchors(score: Metric, task: Task, target: Tensor, outputs: int) -> ScoreRef
         score: A torchmetric of predictions and targets; larger may be better or worse.
         task: Type of the prediction task.
         target: ``(n, ...)`` labels in the shape that metrics take.
-        outputs: Scores of one example, C.
+        outputs: Number of outputs of one example, C.
     """
     right = encoded(target, task, outputs)
     usual = right.mean(0).where(beyond_rounding(right), right)  # constant labels keep their exact value

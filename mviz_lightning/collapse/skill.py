@@ -48,7 +48,7 @@ def measured_skill(
         task: Type of the prediction task.
         predicted: ``(n, C)`` or ``(n,)`` predictions (probabilities or values) of labelled examples.
         target: ``(n, ...)`` their labels in the shape that metrics take.
-        outputs: Scores of one example, C.
+        outputs: Number of outputs of one example, C.
         examples: ``(n,)`` long: the example of each prediction, for predictions of positions; None for examples.
     """
     with warnings.catch_warnings():  # parts of the examples may lack a class

@@ -293,7 +293,7 @@ def noise_floor(outputs: Tensor, modalities: int = 2, head: Head | None = None) 
 
 
 def rounded(logits: Tensor, head: Head | None) -> Tensor:
-    """Return the size to which rounding of logits is relative: their own, or ``p dlogit/dp`` of probabilities p."""
+    """Return the rounding error of logits, divided by eps: their size, or ``p dlogit/dp`` for probabilities p."""
     if head is None:
         return logits.abs()
     return torch.maximum(logits.abs(), 1 + logits.exp() if head == "sigmoid" else torch.ones_like(logits))

@@ -172,7 +172,7 @@ def _centred(kernel: Tensor, inside: Tensor, outside: Tensor) -> tuple[Tensor, T
     means = within.mean(0)
     centred = within - means - means[:, None] + means.mean()
     rounding = ROUNDED * torch.finfo(kernel.dtype).eps * len(within) * within.abs().amax()
-    return centred.where(centred.abs() > rounding, 0.0), across - means  # its factor sums to 0
+    return centred.where(centred.abs() > rounding, 0.0), across - means  # rows need no centring: their factor sums to 0
 
 
 @dataclass(frozen=True)

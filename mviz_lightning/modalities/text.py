@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
 
 CHARACTERS_PER_LINE = 17
-"""Characters of a line in a panel of default width, at the smallest font size: 18 fit, and one stays free at the end."""
+"""Characters of a line in a panel of default width, at the smallest font size: 18 fit, and one stays free."""
 
 LINE = 0.122
 """Height of a line at the smallest font size, as a fraction of the default width of a panel."""

@@ -184,7 +184,7 @@ class SessionConfig:
         return replace(self, **plain | named, of_one_head=True, by_head={})
 
     def calling(self, predict: Predict) -> "SessionConfig":
-        """Return the configuration for another call, without class names: they belong to the outputs of this call."""
+        """Return the configuration for another call, without class names: they belong to the present outputs."""
         return replace(self, predict=predict, class_names=None, of_one_head=True)
 
     def named(self, class_names: Sequence[str]) -> "SessionConfig":

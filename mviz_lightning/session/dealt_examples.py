@@ -14,7 +14,7 @@ from mviz_lightning.errors import ConfigurationError, message_of
 from mviz_lightning.explainers import Explainer, ProbeContext, Responses, Result
 
 OUTPUT_BYTES = 256 * 2**20
-"""Largest size of the outputs held at once, in bytes, unless one example has more: 256 MiB.
+"""Largest size of the outputs in memory at once, in bytes: 256 MiB. A single example may exceed it.
 
 With 3,129 classes, 4 examples of 49 patches and 20 words have 400 MB.
 """

@@ -154,7 +154,7 @@ class ExplainingSession(HeadedSession):
         self._past = ExplainerState.of(saved)
 
     def forget_runs_at(self, moment: tuple[int, int]) -> None:
-        """Forget what methods remember of a moment of the checkpoint, so that its runs can be made again.
+        """Remove the memory of methods from a moment of the checkpoint, so that its runs can be repeated.
 
         Args:
             moment: Epoch and step.

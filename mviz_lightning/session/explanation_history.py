@@ -98,7 +98,7 @@ class ExplanationHistory:
     entries: list[Entry] = field(default_factory=list)
 
     def add(self, found: TimedResult) -> None:
-        """Keep the examples of an explainer that is drawn over the epochs; only those of a fit belong to its curve."""
+        """Add the examples of an explainer that is drawn over the epochs, if they are from a fit."""
         if found.phase == "fit" and found.explainer.over_epochs:
             explanations = cast("Sequence[Explanation]", found.result.examples)
             self.entries.append(Entry(found.name, found.phase, found.epoch, found.step, explanations))

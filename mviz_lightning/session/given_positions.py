@@ -88,7 +88,7 @@ def _require_region(config: SessionConfig, labels: PositionLabels | None) -> Non
 
 
 def leaf_target(schema: BatchSchema, path: str) -> ObservedTarget:
-    """Return labels that are a leaf of the batch as it is."""
+    """Return labels that are an unchanged leaf of the batch."""
     return ObservedTarget(partial(_leaf, schema=schema, path=path), path, path)
 
 

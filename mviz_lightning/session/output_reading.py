@@ -135,7 +135,7 @@ class OutputReading:
 
     @property
     def head(self) -> Head | None:
-        """The operation that turned logits into probabilities; None if the outputs are no such probabilities."""
+        """The operation that turned logits into probabilities; None if the outputs are not probabilities."""
         return head_in(self.reading)
 
     def leave_out(self, outputs: Tensor, task: Task, ranks: Ranks) -> None:

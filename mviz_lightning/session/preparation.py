@@ -296,5 +296,5 @@ class Preparation:
         return self._sampler.saved.state() if self._collected is None else self._collected.state(limit)
 
     def load(self, state: Mapping[str, Any] | Saved) -> None:
-        """Take the probe of a checkpoint; it is used once a first batch shows where its leaves belong."""
+        """Take the probe of a checkpoint; it is used once a first batch shows the schema."""
         self._sampler.load(state)

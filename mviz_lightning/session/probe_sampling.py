@@ -279,5 +279,5 @@ class ProbeSampler:
         return Grouping(grouping.examples, size)
 
     def load(self, state: Mapping[str, Any] | Saved) -> None:
-        """Take the probe of a checkpoint; it is used once a first batch shows where its leaves belong."""
+        """Take the probe of a checkpoint; it is used once a first batch shows the schema."""
         self.saved = SavedProbe.of(state)

@@ -36,7 +36,7 @@ def further_examples(probe: Probe, target: Tensor | None, pool: int, task: Task,
     Args:
         probe: The examples.
         target: ``(N, ...)`` their labels; None without labels.
-        pool: Number of examples, from the first on, that count; pinned ones come after them.
+        pool: Number of examples that may be used, from the first one on; pinned examples come after them.
         task: Type of the prediction task.
         limit: Largest number of examples; None for no limit.
     """

@@ -20,7 +20,7 @@ class Remarks:
 
     Attributes:
         head: Name of the head that the remarks are about; ``""`` for the main head.
-        told: All lines so far, without their prefix.
+        told: All lines of the log so far, without their prefix.
     """
 
     head: str = ""

@@ -153,8 +153,8 @@ class Whole:
 
 
 OTHERS = (
-    "measured on the examples of the checkpoint, because other examples would break the curves: the validation set, its "
-    "order or its random changes differ"
+    "measured on the examples of the checkpoint, because other examples would break the curves: the validation set, "
+    "its order or its random changes differ"
 )
 
 ENOUGH = 8

@@ -39,7 +39,7 @@ class Measurement:
         rows: Number of rows evaluated, over all processes.
         seconds: Wall time.
         noise_floor: Share of variance below which a share may be rounding of the model's own number type.
-        evidence: Name -> what an alarm reads beside the values, ``RunRecord.evidence``; empty without an alarm.
+        evidence: Name -> further value for an alarm, as in ``RunRecord.evidence``; empty without an alarm.
         advice: Advice on the number of examples for narrower intervals; ``""`` if they are narrow.
         patterns: Scores by pattern of presence, with ``absence=True``.
     """
@@ -154,7 +154,7 @@ class Session(ExplainingSession):
 
         Args:
             outputs: Outputs of this process's share of the groups.
-            groups: ``(G', g)`` the groups that count, the first of them.
+            groups: ``(G', g)`` the counted groups: the first ones of the planned groups.
             own: ``(K, C)`` outputs of the real examples of these groups.
             spent: Rows of the budget that were evaluated already.
         """
@@ -190,7 +190,7 @@ class Session(ExplainingSession):
 
         Args:
             outputs: ``(R, C)`` outputs of this process's rows.
-            groups: Number of this process's groups that count.
+            groups: Number of this process's counted groups.
         """
         if not self.config.asks_for_subsets:
             return {}

@@ -23,7 +23,7 @@ class NoBatchError(RuntimeError):
 
 
 def start_of_another(own: Probe | None, ranks: Ranks, modalities: Mapping[str, Modality]) -> Probe | None:
-    """Return the first examples of the first process that has any; None if all processes have some, or none has.
+    """Return the first examples of the first process that has any; None if all processes have some, or none has any.
 
     All processes must call it.
 

@@ -524,7 +524,7 @@ def test_a_picture_has_the_matrix_and_a_map_for_each_of_the_top_segments(words: 
 )
 def test_the_note_of_a_picture_says_what_else_was_present(options: dict[str, Any], beside: str) -> None:
     (picture,), _ = drawn(seeded(Bilinear), batch(), ZERO, **options)
-    assert f"beyond what each adds by itself, {beside}. Red raises" in picture.note
+    assert f"beyond their single effects, {beside}. Red raises" in picture.note
 
 
 def test_three_modalities_have_a_picture_for_every_pair() -> None:

@@ -226,10 +226,8 @@ def test_the_headline_counts(case) -> None:
     counts, total = result.counts, sum(result.counts.values())
     assert first == f"What failed, {WHEN}"
     if task == "regression":
-        assert (
-            said
-            == f"Of {COUNT} values, MI lowers the error of {counts['lowered']} and raises the error of {counts['raised']}."
-        )
+        lowered, raised = counts["lowered"], counts["raised"]
+        assert said == f"Of {COUNT} values, MI lowers the error of {lowered} and raises the error of {raised}."
         return
     wrong, spoiled = total - counts["right"] - counts["rescued"], counts["spoiled"]
     noun = "labels" if task == "multilabel" else "examples"

@@ -92,9 +92,8 @@ def test_rows_are_packed_where_that_saves_half_of_the_tokens() -> None:
     large, probe = score_of(FAMILIES["LLaVA-NeXT"], first_tokens)
     assert large.packed(probe, GRID) is not None
     assert fusion_share(large, probe) == large.packing.computed / large.packing.asked < 0.5
-    assert (
-        reused(large, probe) == "each item with the tokens before it; the texts that follow it are packed into one row"
-    )
+    packed = "each item with the tokens before it; the texts that follow it are packed into one row"
+    assert reused(large, probe) == packed
     computed, asked = large.packing.computed, large.packing.asked
     assert f"packed: {computed} of {asked} tokens were computed so far" in large.packing.line
 

@@ -28,7 +28,7 @@ class AnswerShares(Shares):
         Args:
             probe: The examples.
             outputs: ``(G * T, 1)`` mean log-likelihoods of the rows of :meth:`plan`.
-            groups: ``(G', g)`` the groups that count: the first planned groups.
+            groups: ``(G', g)`` the counted groups: the first ones of the planned groups.
             left_out: None: there are no classes.
             sync: Whether ``compute`` gathers from all processes.
         """

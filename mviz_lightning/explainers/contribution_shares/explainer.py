@@ -108,7 +108,7 @@ class Shares:
         Args:
             probe: The examples.
             outputs: ``(G * T, C)`` outputs of the rows of :meth:`plan`.
-            groups: ``(G', g)`` the groups that count: the first planned groups.
+            groups: ``(G', g)`` the counted groups: the first ones of the planned groups.
             left_out: ``(C,)`` bool: classes that are masked in some row, and left out of shares of variance. Decisions
                 (in scores and flips) may be such a class. None if there are none.
             sync: Whether ``compute`` gathers from all processes.
@@ -197,7 +197,7 @@ class Shares:
         Args:
             probe: The examples.
             outputs: ``(G * T, C)`` outputs of the rows of :meth:`plan`.
-            groups: Number of groups that count, from the first.
+            groups: Number of counted groups, from the first one on.
             left_out: ``(C,)`` bool: classes that are masked in some row; None if there are none.
         """
         count = outputs.shape[-1]
@@ -211,7 +211,7 @@ class Shares:
         return found
 
     def single_outputs(self, components: Tensor) -> dict[str, float]:
-        """Return the output that each modality decides most, and its share of it; see ``RunRecord.evidence``."""
+        """Return, for each modality, the output that it decides most, and its share; see ``RunRecord.evidence``."""
         if not len(components):
             return {}
         places, shares = (found.tolist() for found in most_decided(components, NOTABLE))
@@ -248,7 +248,7 @@ class Shares:
 
         Args:
             probe: The examples.
-            outputs: Scores of one example, C.
+            outputs: Number of outputs of one example, C.
             kin: ``(N,)`` long: examples with equal numbers are related (kin); None if no two are.
         """
         target = self.target(probe)

@@ -26,7 +26,7 @@ class PairShares(Shares):
         Args:
             probe: The examples.
             outputs: ``(G * g * g, 1)`` scores of all pairs of every group.
-            groups: ``(G', g)`` the groups that count: the first planned groups.
+            groups: ``(G', g)`` the counted groups: the first ones of the planned groups.
             left_out: None: there are no classes.
             sync: Whether ``compute`` gathers from all processes.
         """

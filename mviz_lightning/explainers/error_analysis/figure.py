@@ -108,9 +108,8 @@ def error_headline(counts: Counts, labels: Labels) -> str:
     """Return the number of errors, and of those that MI spoiled and rescued, in one line."""
     total, noun = sum(counts.values()), noun_of(labels)
     if labels.task == "regression":
-        return (
-            f"Of {total} {noun}, MI lowers the error of {counts['lowered']} and raises the error of {counts['raised']}."
-        )
+        lowered, raised = counts["lowered"], counts["raised"]
+        return f"Of {total} {noun}, MI lowers the error of {lowered} and raises the error of {raised}."
     wrong = errors(counts)
     said = f"{wrong} of {total} {noun} are wrong, {counts['spoiled']} of them spoiled by MI"
     return f"{said if wrong else f'None of {total} {noun} is wrong'}; MI rescued {counts['rescued']}."

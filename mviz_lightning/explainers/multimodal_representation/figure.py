@@ -246,9 +246,8 @@ def _draw_parts(canvas: Canvas, top: float, feature: Feature, drawing: DrawingCo
     strong, height = feature.examples[0], _map_height(feature, drawing)
     largest = max((float(part.abs().max()) for part in feature.parts.values() if len(part)), default=0.0)
     colours = diverging(0.0 if is_rounding(largest, strong.activation) else largest)
-    canvas.text(
-        MARGIN, top + 0.06, f"Effect of each part on the feature in #{strong.position} (occlusion):", fontsize=8.5
-    )
+    heading = f"Effect of each part on the feature in #{strong.position} (occlusion):"
+    canvas.text(MARGIN, top + 0.06, heading, fontsize=8.5)
     for k, (name, part) in enumerate(feature.parts.items()):
         left = MARGIN + k % MAPS_ACROSS * (PANEL + GAP)
         place = top + LINE + 0.06 + k // MAPS_ACROSS * (height + LINE + 0.06)

@@ -1,4 +1,4 @@
-// Alarms of a run: markers on the axis of the curves, a button for each, and the whole text of the one that is open.
+// Alarms of a run: markers on the axis of the curves, a button for each, and the whole text of the open alarm.
 
 // alarmPanel(run, state) -> { node, markers(places), show() }; state.head is the head that is shown.
 function alarmPanel(run, state) {
@@ -34,7 +34,7 @@ function alarmsOf(run, head) {
   return run.alerts.filter((alarm) => alarm.stage === "fit" && (alarm.head || "") === head);
 }
 
-// The last alarm that has not ended: it is open when the page is.
+// The last alarm that has not ended: it is open when the page opens.
 function lasting(run) {
   const latest = new Map(run.alerts.map((alarm) => [`${alarm.head || ""}/${alarm.modality}`, alarm]));
   return (

@@ -1,4 +1,4 @@
-// Stacked bars: shares of one thing in a line, and counts over the training.
+// Stacked bars: one line of shares, and counts over the training.
 //
 // stackedShares([{ name, share, color, interval }])     a bar of shares with its names; shares are of 1
 // stackedChart({ label, columns: ["epoch 3 (step 9)"], series: [{ name, values, color }], onMove })
@@ -58,7 +58,7 @@ function stackedChart({ label, columns, series, onMove = null }) {
   return { node: el("figure", { class: "chart" }, barLegend(series), plot, said, figures), choose };
 }
 
-// Calls draw with the width of a node in px, now and when it changes; never for a node that is not shown.
+// Calls draw with the width of a node in px, now and at every change; never for a hidden node.
 function onWidth(node, draw) {
   let width = 0;
   new ResizeObserver(() => {
@@ -105,7 +105,7 @@ function stackedDrawing(columns, series, width) {
   return { node, mark: (i) => marker.setAttribute("x", BARS.left + i * step) };
 }
 
-// A bar with a gap of a px above, so that neighbours of like colours are still told apart.
+// A bar with a gap of 1 px above it, so that neighbours with similar colours can be distinguished.
 function barPath(x, step, low, high) {
   const gap = Math.min(8, step * 0.25);
   return `M${(x + gap / 2).toFixed(1)} ${low.toFixed(1)}V${Math.min(low - 0.5, high + 1).toFixed(1)}h${(step - gap).toFixed(1)}V${low.toFixed(1)}z`;

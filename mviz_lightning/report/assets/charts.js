@@ -6,7 +6,7 @@
 //   xTitle: "epoch", yTitle: "share of the variance",
 //   written: percent,                 how a value is written
 //   placeWritten: (x) => "epoch 3",   how a place is written
-//   range: [0, 1],                    values that the y-axis holds in any case
+//   range: [0, 1],                    values that the y-axis always contains
 //   markers: [{ x, name, urgent, open() }],   buttons on the x-axis
 //   height: 280, integers: true,      ticks of the x-axis at whole numbers
 //   onMove: (x) => ...,               the reader moved the cursor
@@ -151,7 +151,7 @@ function boxOf({ lines, markers, yTitle, height }, width, yTicks, direct) {
   return { width, left, right, top: yTitle ? 28 : 12, bottom: height - (markers.length ? 56 : 38) };
 }
 
-// The ends of the x-axis: the zoom, else all places.
+// The ends of the x-axis: those of the zoom, or, without a zoom, of all places.
 function spanOf({ lines, markers, zoom }) {
   const found = zoom || extent([...lines.flatMap((line) => line.xs), ...markers.map((marker) => marker.x)]) || [0, 1];
   return found[0] === found[1] ? [found[0] - 0.5, found[1] + 0.5] : found;
@@ -194,7 +194,7 @@ function drawAxes(state, yTicks) {
   );
 }
 
-const MANY = 8; // lines from which on bands and dots would only hide the lines
+const MANY = 8; // largest number of lines with bands and dots; with more lines, these would hide the lines
 
 function drawLines(state, lines) {
   const { left, right, top, bottom } = state.box,

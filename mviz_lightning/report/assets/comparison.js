@@ -1,4 +1,4 @@
-// Two runs or more, each against the first: what differs, at which moment, and what was configured otherwise.
+// Two runs or more, each compared with the first: differences of results by moment, and of configurations.
 
 const VALUE_NAMES = {
   total: (name) => `${name}: lost without it`, contribution: (name) => `${name}: alone`,
@@ -90,7 +90,7 @@ function unitOf({ key }) {
   return ownOf(VALUE_NAMES, kind) || isShare(key) ? "share" : kind;
 }
 
-// Scores are read beside each other, so all have three decimals.
+// Scores are compared with one another, so all have three decimals.
 function figureOf(value) {
   return value === null || Math.abs(value) >= 10 ? number(value) : minus(value.toFixed(3));
 }

@@ -1,4 +1,4 @@
-// Elements, numbers, colours, sections: what every other file of the page uses. All files share one scope.
+// Elements, numbers, colours, sections: helpers for all other files of the page. All files share one scope.
 //
 // el("p", { class: "note", onclick: f }, "text", node)  an HTML element; text is always text, never markup
 // svg("path", { d: "..." })                             the same for SVG
@@ -66,7 +66,7 @@ function halfToNumber(bits) {
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
 }
 
-// "f16 <scale> <shape, as 6x4> <base64>" as nested lists; other texts stand for lists that were too large to keep.
+// "f16 <scale> <shape, as 6x4> <base64>" as nested lists; another text replaces a list that was too large to store.
 function unpack(packed) {
   const [kind, scale, shape, data] = packed.split(" "),
     flat = [];
@@ -99,7 +99,7 @@ function number(value, digits = 3) {
   return minus(value.toFixed(Math.max(0, Math.min(6, digits - 1 - Math.floor(Math.log10(size))))));
 }
 
-// Numbers of one unit that are read together: the same digits after the point for all.
+// Numbers of one unit that are compared: all have the same number of decimals.
 function aligned(values, digits = 3) {
   const largest = Math.max(0, ...values.filter(Number.isFinite).map(Math.abs));
   if (largest >= 1e6 || (largest > 0 && largest < 1e-4)) return values.map((value) => number(value, digits));
@@ -170,7 +170,7 @@ function isDark() {
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-const themeColors = new Map(); // what themeColor has read since the theme changed
+const themeColors = new Map(); // results of themeColor since the last change of the theme
 
 function themeColor(name) {
   if (!themeColors.has(name)) {
@@ -179,7 +179,7 @@ function themeColor(name) {
   return themeColors.get(name);
 }
 
-const redraws = new WeakMap(); // canvas -> how it is drawn anew; colours of canvases do not follow the style by themselves
+const redraws = new WeakMap(); // canvas -> function that draws it again; a canvas does not follow changes of the style
 
 function onTheme(canvas, draw) {
   redraws.set(canvas, draw);

@@ -1,4 +1,4 @@
-// What the measurement cost, and what was measured: settings, versions, what was observed of the model.
+// Cost of the measurement, and its description: settings, versions, observations of the model.
 
 section({
   id: "cost", title: "Cost",
@@ -76,7 +76,7 @@ function observedList(lines) {
   return lines.length ? el("div", { class: "setting" }, el("h3", null, "What was observed of the model"), el("ul", { class: "observed" }, lines.map((line) => el("li", null, line)))) : null;
 }
 
-// Copies without a network: by the clipboard where the browser gives one to local files, else by a selection.
+// Copies text in a local file: by the clipboard if the browser allows it, otherwise by a selection.
 function copyButton(textOf) {
   const button = el("button", { class: "quiet", type: "button", onclick: async () => {
     button.textContent = (await copied(textOf())) ? "Copied" : "Copying is not allowed here";

@@ -38,7 +38,7 @@ function cursorDot({ x, y }, at, { line, y: value }) {
   return svg("circle", { class: "dot", cx: x(at), cy: y(value), r: 4, style: { color: line.color } });
 }
 
-// A slider tells a screen reader where it stands: all values at this place.
+// The slider's text for a screen reader: all values at this place.
 function describe(state, plot, at) {
   const { xs, label, placeWritten } = state,
     shown = at === null ? xs[xs.length - 1] : at;
@@ -75,7 +75,7 @@ function placeAt({ box, span: [low, high] }, px) {
   return low + ((px - box.left) / (box.right - box.left)) * (high - low);
 }
 
-// Pins a place, and tells the chart's owner.
+// Pins a place, and calls the chart's onMove.
 function pin(state, parts, at) {
   state.pinned = at;
   drawCursor(state, parts);
@@ -128,7 +128,7 @@ function drawSelection({ box }, plot, from, to) {
   plot.querySelector(".cursor").append(svg("rect", area));
 }
 
-// A drag zooms where it holds a place; a click pins the place.
+// A drag over at least one place zooms; a click pins the place.
 function released(state, parts, from, px) {
   if (from === null || !state.xs.length) return;
   const range = [placeAt(state, Math.min(from, px)), placeAt(state, Math.max(from, px))];

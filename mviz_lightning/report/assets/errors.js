@@ -1,4 +1,4 @@
-// Error analysis: what failed where the model is wrong, over the training, by class, and in single cases.
+// Error analysis: categories of wrong decisions over the training, by class, and in single cases.
 
 const FAILURES = {
   right: ["right", "var(--right)", "UC alone and the model are right"],
@@ -39,7 +39,7 @@ function errorStage(run, stage) {
   ].filter(Boolean);
 }
 
-// The counts of all checks: those of the lines, and those that the last line remembers.
+// The counts of all checks: from the lines, and from the history in the last line.
 function errorCourse(stage, onMove) {
   const summaries = stage.lines.filter((line) => !hasExample(line) && line.counts && line.stage === "fit");
   const remembered = summaries.flatMap(({ history }) => (history || []).map(([epoch, step, counts]) => ({ epoch, step, counts })));

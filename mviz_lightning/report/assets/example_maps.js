@@ -73,7 +73,7 @@ function hasInput(view) {
   return Boolean(pictureSource(view) || view.values || view.nodes);
 }
 
-// A modality with a name for each segment, also where the line of the example is lost.
+// A modality with a name for each segment, also if the line of the example is lost.
 function withSegments(modality = {}, n) {
   const names = modality.segments || [];
   return {

@@ -41,7 +41,7 @@ function exampleView(run, item) {
 
 // ---- what is shown
 
-// By what an output is followed over the training: its role, or its number where it has none.
+// The keys by which an output is followed over the training: its roles, or its number without a role.
 function keysOf({ role, output, region }) {
   const roles = role === "output" ? [`output ${output}`] : String(role).split(" and ");
   return roles.map((one) => (region ? `${one}, ${region}` : one));

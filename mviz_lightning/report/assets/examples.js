@@ -1,4 +1,4 @@
-// Why single predictions came out as they did: the list of examples, and what is chosen. example_view.js shows the one.
+// Explanations of single predictions: the list of examples, and the choices. example_view.js shows the chosen example.
 
 section({
   id: "examples",
@@ -124,14 +124,14 @@ function casesOf(run, lines) {
   });
 }
 
-// Whether a prediction equals its target; null where there is no label, or where values are predicted.
+// Whether a prediction equals its target; null without a label, and for values.
 function isRight({ predicted, target, target_name: name, predicted_name: made }) {
   if (target === null || target === undefined || predicted === null || predicted === undefined) return null;
   if (Array.isArray(target)) return name === made && JSON.stringify(target) === JSON.stringify(predicted);
   return Number.isInteger(target) && Number.isInteger(predicted) ? target === predicted : null;
 }
 
-// How an output divides: |MI| against |UC|, and |UC| by the weights of the modalities.
+// The parts of an output: |MI| and |UC|, and |UC| divided by the weights of the modalities.
 function driversOf({ uc, mi, error, weights }) {
   const sizes = Object.entries(weights || {}).map(([name, found]) => [name, sumOf(numbers(found.uc))]);
   const all = sizes.reduce((sum, [, size]) => sum + size, 0) || 1,

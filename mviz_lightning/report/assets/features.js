@@ -1,7 +1,7 @@
-// Multimodal representation: what the fused features respond to.
+// Multimodal representation: the inputs that activate the fused features.
 
 const CONSTANT = "constant", SEVERAL = "multimodal";
-const FEATURE_THUMBS = 6; // examples that stand for a feature
+const FEATURE_THUMBS = 6; // examples shown for a feature
 
 section({
   id: "features", title: "What the features respond to", short: "Features",

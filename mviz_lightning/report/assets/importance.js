@@ -4,7 +4,7 @@ const ATTRIBUTIONS = {
   gradient: "gradient × input", integrated_gradients: "integrated gradients", occlusion: "occlusion", lime: "LIME",
   shap: "Shapley values",
 };
-const NOTABLE = 0.05; // gap from which on the page tells that weights do not add up; as in the pictures of the run
+const NOTABLE = 0.05; // gap from which on the page notes that weights do not add up; the same as in the pictures of the run
 const LISTED = 5; // parts that are listed by name
 
 section({
@@ -37,7 +37,7 @@ function sizeOf(weights) {
   return weights.reduce((sum, weight) => sum + Math.abs(weight || 0), 0);
 }
 
-// One bar for each output: how the absolute weights are shared among the modalities.
+// One bar for each output: the share of each modality in the absolute weights.
 function importanceTotals(run, lines, names) {
   const bar = (line) => {
     const sizes = names.map((name) => sizeOf(weightsOf(line, name))), all = sizes.reduce((a, b) => a + b, 0);

@@ -6,7 +6,7 @@ const CONTEXTS = {
   4: "averaged over four contexts: the other parts of each modality present or masked",
 };
 const CROSS_METHODS = { difference: "difference of masks", second_order: "second derivative" };
-const FEW = 4; // choices up to which all are visible at once
+const FEW = 4; // largest number of choices that are all visible at once
 const PAIRS = 8; // pairs of parts that are listed in words
 
 section({

@@ -1,6 +1,6 @@
-// Names of lines: at their ends where there is room, else in a legend. charts.js uses this file.
+// Names of lines: at their ends if there is room, otherwise in a legend. charts.js uses this file.
 
-// Makes the other lines faint while the pointer is on the name of one.
+// Makes the other lines faint while the pointer is on the name of a line.
 function pointedOut(i) {
   const mark = (on) => (event) => {
     const all = event.target.closest(".chart").querySelectorAll(".one-line");

@@ -4,7 +4,7 @@ function hasValues(record) {
   return Object.keys(record.values).length > 0;
 }
 
-// A run as the sections get it: the lines of its files, and what is read of them again and again.
+// A run for the sections: the lines of its files, and values that several sections read.
 function prepareRun(raw, index, all) {
   const { description, history } = raw;
   const measured = history.filter(hasValues);
@@ -64,7 +64,7 @@ function dateOf(iso) {
   return `${date.getDate()} ${MONTHS[date.getMonth()]} ${date.getFullYear()}, ${two(date.getHours())}:${two(date.getMinutes())}`;
 }
 
-// When a run was: the day once where it ended on the day on which it began.
+// The time of a run; the day is written once if the run ended on the day of its start.
 function timeOf({ started, finished }) {
   const [from, to] = [dateOf(started), dateOf(finished)];
   if (!from) return "";
@@ -160,7 +160,7 @@ function buildSections(page, runs, chosen) {
     .filter((node) => node);
 }
 
-// Marks the section that is read in the bar.
+// Marks, in the bar, the section that is being read.
 function followReading(nodes, bar) {
   const links = new Map(nodes.map((node) => [node, bar.querySelector(`a[href="#${node.id}"]`)]));
   const watcher = new IntersectionObserver(

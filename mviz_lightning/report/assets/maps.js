@@ -12,7 +12,7 @@
 // More kinds of views: maps_drawn.js has those that are drawn (picture, boxes, lines, graph).
 
 const MAX_BLEND = 60; // per cent of the colour at the limit: the text on it can still be read
-const LIFT = 0.65; // power that lifts small weights; the colour bar has it too
+const LIFT = 0.65; // exponent that makes small weights visible; also used by the colour bar
 
 // Strength of a weight's colour, 0 to 1; t is the weight relative to the limit.
 function strengthOf(t) {
@@ -93,7 +93,7 @@ function describeMap({ segments }, weights) {
 
 // ---- words, values and names: plain elements
 
-const NUMBERED = 24; // words up to which every word has its number below
+const NUMBERED = 24; // largest number of words with their numbers below
 
 function drawWords({ segments }, weights, limit) {
   const chip = (word, i) => {
@@ -135,7 +135,7 @@ function drawValues(modality, weights, limit) {
   );
 }
 
-// A bar from the middle: to the right where the weight raises the output.
+// A bar from the middle: to the right if the weight raises the output.
 function weightBar(weight, limit) {
   const width = 50 * Math.min(1, Math.abs(weight || 0) / limit),
     from = weight < 0 ? 50 - width : 50;

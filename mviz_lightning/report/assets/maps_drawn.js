@@ -5,7 +5,7 @@ const FAINT = { false: 0.34, true: 0.2 }; // opacity of a picture below its weig
 const STRONGEST = 0.8; // opacity of the colour at the limit: the picture below can still be seen
 const SMALL = 72; // px of a picture below which it is shown with its pixels, not blurred
 
-// The picture of a view, decoded once; draw is called when it is there, or at once.
+// The picture of a view, decoded once; draw is called after decoding, or at once.
 function withPicture(view, draw) {
   const source = pictureSource(view);
   if (!source) return draw(null);

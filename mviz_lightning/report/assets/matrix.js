@@ -64,7 +64,7 @@ function strongestOf(weights) {
   return weights.reduce((best, weight, i) => (Math.abs(weight) > Math.abs(weights[best]) ? i : best), 0);
 }
 
-// One path for each of a few shades: a matrix of any size is drawn with a few elements.
+// One path for each of a few shades, so a large matrix needs only a few elements.
 function matrixCells(values, limit, at, wide, tall) {
   const shades = new Map(), gap = Math.min(wide, tall) > 6 ? 1 : 0;
   values.forEach((row, i) => row.forEach((weight, k) => {

@@ -75,12 +75,12 @@ function empty(words) {
   return el("p", { class: "empty" }, words);
 }
 
-// A text that is cut where it is too long, and whole in its title.
+// A text that is cut if it is too long; its title has the whole text.
 function cut(text, tag = "span") {
   return el(tag, { class: "cut", title: text }, text);
 }
 
-// What build returns; where it fails, what failed in words, so that the rest of the page stands.
+// The result of build; if it fails, a text about the failure, so that the rest of the page is shown.
 function attempt(build) {
   try {
     return build();

@@ -1,7 +1,7 @@
-// Examples ranked by what drives them, and where in an example each modality matters.
+// Examples ranked by what drives their predictions, and maps of each modality's effects by position.
 
 const RANKED = 24; // examples in the table; the rest is in a fold
-const SURE = 2; // standard errors from which on a driver counts as sure
+const SURE = 2; // smallest number of standard errors of a sure driver
 
 section({
   id: "drivers", title: "What drives single examples", short: "Drivers",

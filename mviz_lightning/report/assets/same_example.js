@@ -1,4 +1,4 @@
-// The same example in two runs: what each run made of it, side by side.
+// The same example in two runs: predictions and maps of both, side by side.
 
 function comparedExamples(first, second) {
   const result = ["dime", "importance"].find((kind) => linesOf(first, kind).length && linesOf(second, kind).length);
@@ -11,7 +11,7 @@ function comparedExamples(first, second) {
     ids.length > 1 && el("div", { class: "controls" }, picker("example", ids.map((id) => [id, shorten(words(id), 320)]), ids[0], show)), slot);
 }
 
-// Examples at the same position with the same target and parts: their maps can be laid side by side.
+// Examples at the same position with the same target and parts: their maps can be compared.
 function commonExamples(first, second, result) {
   const explained = (run) => new Set(linesOf(run, result).filter(({ stage, head }) => stage === "fit" && !head).map(({ example }) => example));
   const others = explained(second), content = (run, id) => run.examples[id] && JSON.stringify([run.examples[id].target, Object.entries(run.examples[id].modalities).map(([name, { segments }]) => [name, segments])]);
@@ -24,7 +24,7 @@ function lastLineOf(run, result, id) {
   return last.find(({ role }) => role.includes("true")) || last[0];
 }
 
-// Weights of a modality: what it adds by itself and in interaction, or its importance.
+// Weights of a modality: its UC and MI, or its importance.
 function mapsOfLine(line, name) {
   const part = line.weights[name];
   if (!part) return [];

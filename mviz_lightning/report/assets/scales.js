@@ -18,7 +18,7 @@ function ticks(low, high, about = 5, integers = false) {
   return Array.from({ length: last - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
-// Ticks as text, all with the decimals that tell them apart.
+// Ticks as text, with enough decimals to differ.
 function tickTexts(values) {
   const step = values.length > 1 ? Math.abs(values[1] - values[0]) : Math.abs(values[0]) || 1;
   const decimals = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
@@ -100,7 +100,7 @@ function extent(values) {
   return high >= low ? [low, high] : null;
 }
 
-// The extent of numbers and of a given range; with a little air where the numbers go beyond the range.
+// The extent of numbers and of a given range, with a small margin if the numbers exceed the range.
 function rangeOf(values, given = []) {
   const found = extent([...values, ...given]);
   if (!found) return [0, 1];

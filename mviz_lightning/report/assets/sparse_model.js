@@ -1,7 +1,7 @@
 // Multimodal prediction: a sparse linear model that repeats the model's predictions from a few features.
 
 const OUTPUTS = 24; // outputs whose features are listed; the rest is in a fold
-const STANDING = 3; // examples that stand for a feature
+const STANDING = 3; // examples shown for a feature
 
 section({
   id: "prediction", title: "How features make the prediction", short: "Prediction",

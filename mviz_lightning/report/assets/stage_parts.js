@@ -1,4 +1,4 @@
-// What the sections of the stages share: lines of one explainer, the moment and the example they are shown at.
+// Common parts of the sections of the stages: lines of one explainer, choice of a moment and of an example.
 //
 // stagesOf(run, "importance")          [{ name, head, lines }]: a stage for each explainer and head
 // eachStage(run, result, draw)         a node with draw(stage) for each; null where there are none
@@ -54,7 +54,7 @@ function momentSlider(moments, onChange) {
   return { node: el("div", { class: "moment-slider" }, moments.length > 1 && slider, said), choose };
 }
 
-// Whether a line is about one example; others hold what was found over all of them.
+// Whether a line is about one example; other lines are about all examples.
 function hasExample(line) {
   return line.example !== null && line.example !== undefined;
 }
@@ -110,7 +110,7 @@ function thumb(run, id, words) {
   return el("span", { class: "thumb" }, shown, el("small", null, `#${id}`), words && cut(outcomeText(words), "small"));
 }
 
-// The words of an example in place of a picture; none where inputs are not kept.
+// The words of an example instead of a picture; none if inputs are not stored.
 function wordsOf(run, example) {
   return (run.description.show_inputs !== false && firstWords(example)) || "";
 }

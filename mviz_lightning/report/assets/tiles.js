@@ -98,14 +98,14 @@ function stateLine(run, name, head) {
 
 const EARLY = "It is hardly used. The alarm judges it once the model has learned, after several checks in a row.";
 
-// Whether a modality has no alarm, although the alarm would call it unused if it stayed as it is.
+// Whether a modality has no alarm yet, although its total is below the alarm's limit.
 function isEarly(run, name, head, state) {
   const [, high] = boundsOf(lastOf(run, head), `total/${name}`, head);
   const alarm = (run.description.configuration || {}).alarm || {};
   return state === 0 && high < (Number.isFinite(alarm.max_total) ? alarm.max_total : 0.05);
 }
 
-// What a modality is worth beside the share, where it was measured.
+// Further measures of a modality besides the share, if they were measured.
 const LOSSES = [
   ["perceptual", (x) => `${minus(x.toFixed(3))} of the score lost when swapped`, (x) => x >= 0.0005],
   ["perceptual", () => "none of the score lost when swapped", (x) => Math.abs(x) < 0.0005],

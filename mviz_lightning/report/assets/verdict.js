@@ -7,7 +7,7 @@ const STATES = [
   { word: "redundant", means: "Swapping it changes almost nothing; the other modalities carry the same information." },
 ];
 
-const MOST_TILES = 6; // modalities up to which each has a tile; more of them are rows of a table
+const MOST_TILES = 6; // largest number of modalities with a tile each; more modalities are rows of a table
 
 section({ id: "verdict", title: "Verdict", unseen: true, build: buildVerdict });
 
@@ -35,7 +35,7 @@ function noChecks(run) {
   return `No check has been kept of this run yet.${why}`;
 }
 
-// ---- what is read of the history
+// ---- values from the history
 
 function lastOf(run, head) {
   return run.checks.filter((record) => totalsOf(run, record, head).length).pop();
@@ -46,7 +46,7 @@ function totalsOf(run, record, head) {
   return found.filter(({ total }) => !Number.isNaN(total)).sort((a, b) => a.total - b.total);
 }
 
-// The first record of the last unbroken stretch in which a test holds.
+// The first of the last consecutive records for which a test is true.
 function sinceWhen(records, holds) {
   let first = null;
   for (const record of records.slice().reverse()) {

@@ -1,4 +1,4 @@
-// Where and for whom: totals within classes and subgroups, measures of other papers, embeddings, and any other value.
+// Totals within classes and subgroups, measures of other papers, embeddings, and all other values.
 
 const SUBSETS = 24; // classes or subgroups that are shown; the rest is in a fold
 const OTHERS = [
@@ -87,7 +87,7 @@ function measureChart(run, keys, head, [title, prefix, meaning, beside = []]) {
 
 const SHOWN_ELSEWHERE = /(^|\/)(contribution|total|interaction|score|emap|perceptual|flips|collapse|weakest_total|seconds|rows|overhead|agreement|class|subgroup)(_low|_high|_score|_gap)*(\/|$)/;
 
-// Any value that no other part of the page shows, such as those of a method of the user's own.
+// All values that no other part of the page shows, such as values of a user's method.
 function restOfValues(run, all) {
   const shown = [...OTHERS.map(([, prefix]) => prefix), ...run.explanations.filter(({ result }) => result !== "other").map(({ method }) => method)];
   const keys = all.filter((key) => !SHOWN_ELSEWHERE.test(key) && !shown.includes(key.replace(/_(low|high)(?=\/|$)/, "").split("/")[0]) && !run.heads.some(({ name }) => name && key.startsWith(`${name}/`)));
