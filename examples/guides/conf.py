@@ -1,12 +1,16 @@
 """The site of guides and API: ``python -m sphinx -W -c examples/guides examples site``, then open site/README.html."""
 
+from __future__ import annotations
+
 import re
 from importlib import import_module
 from pathlib import Path
-
-from sphinx.application import Sphinx
+from typing import TYPE_CHECKING
 
 import mviz_lightning
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 ROOMS = ("explainers", "actions", "metrics", "functional", "kinds", "batch", "sinks", "report", "loggers", "testing")
 PUBLIC = ["mviz_lightning", *(f"mviz_lightning.{room}" for room in ROOMS)]
