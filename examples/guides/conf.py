@@ -18,7 +18,7 @@ PUBLIC = ["mviz_lightning", *(f"mviz_lightning.{room}" for room in ROOMS)]
 
 project, author, release = "mviz_lightning", "mviz_lightning contributors", mviz_lightning.__version__
 root_doc = "README"
-exclude_patterns = ["data/*", "frameworks/*"]
+exclude_patterns = ["data/*", "frameworks/*", "**/runs/**", "runs/**", "lightning_logs/**", "wandb/**", "mviz/**"]
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "myst_parser"]
 html_theme = "furo"
 html_title = f"mviz_lightning {release}"
@@ -38,7 +38,8 @@ def write_pages(app: Sphinx) -> None:
     for name in PUBLIC:
         room = vars(import_module(name))
         names = room.get("__all__", [])
-        again = [one for one in names if shown.setdefault(id(room[one]), name) != name]
+        objects = [one for one in names if callable(room[one])]
+        again = [one for one in objects if shown.setdefault(id(room[one]), name) != name]
         members = "   :members:\n" + "   :imported-members:\n" * bool(names)
         without = f"   :exclude-members: {', '.join(again)}\n" if again else ""
         text = f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n{members}{without}"
@@ -46,7 +47,7 @@ def write_pages(app: Sphinx) -> None:
 
 
 def add_contents(app: Sphinx, page: str, source: list[str]) -> None:
-    """Put all pages into the menu: the list that the front page is for readers of the repository."""
+    """Add a hidden menu of all guides and pages of the API to the front page."""
     if page == root_doc:
         guides = dict.fromkeys(re.findall(r"\]\((guides/\w+)\.md\)", source[0]))
         for caption, pages in (("Guides", guides), ("API", [f"api/{name}" for name in PUBLIC])):
@@ -60,7 +61,7 @@ def skip_fields(_app: Sphinx, _kind: str, _name: str, member: object, *_: object
 
 
 def setup(app: Sphinx) -> None:
-    """Connect them to the build."""
+    """Connect the three functions above to the build."""
     app.connect("builder-inited", write_pages)
     app.connect("source-read", add_contents)
     app.connect("autodoc-skip-member", skip_fields)

@@ -1,13 +1,13 @@
 """Figures of panels at fixed places, which makes them quick to draw: no layout is computed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mviz_lightning.plotting.system_fonts import cells, legible
+from mviz_lightning.plotting.system_fonts import cells, fonts_in_use, legible
 from mviz_lightning.plotting.text_fitting import FONT_SIZE
 from mviz_lightning.plotting.vector_files import vector_file
 from mviz_lightning.sinks.records import Picture, Pixels
@@ -41,9 +41,6 @@ TITLE_MARGIN = 0.1
 COLOUR_BAR_WIDTH = 11
 """Width of a colour bar in pixels."""
 
-FILLER = "\u2060"
-"""A letter without width, which takes the second cell of wide letters while text is wrapped."""
-
 MIN_HEIGHT_FOR_ZERO = 0.4
 """Height of a colour bar in inches from which on the label 0 fits between those of its ends."""
 
@@ -52,9 +49,25 @@ def pixels(figure: "Figure") -> Pixels:
     """Return a figure as pixels, ``(H, W, 3)`` uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    _use_system_fonts(figure)
     canvas: Any = FigureCanvasAgg(figure)  # whose methods carry no types
     canvas.draw()
     return np.array(canvas.buffer_rgba(), dtype=np.uint8)[..., :3]
+
+
+def _use_system_fonts(figure: "Figure") -> None:
+    """Let ticks, legends and labels, which matplotlib draws itself, also use the fonts of the system in use."""
+    if not fonts_in_use():
+        return
+    from matplotlib.text import Text
+
+    from mviz_lightning.plotting.text_rendering import PillowText, family_of
+
+    added = [family for path in fonts_in_use() if (family := family_of(path))]
+    for text in figure.findobj(Text):
+        if not isinstance(text, PillowText):
+            own = [family for family in text.get_fontfamily() if family not in added]
+            text.set_fontfamily([*own, *added])
 
 
 def picture(figure: "Figure", key: str, caption: str = "", *, keep: bool = False, note: str = "") -> Picture:
@@ -187,20 +200,35 @@ def wrapped(words: str, characters: int) -> Sequence[str]:
     """Return text in lines of up to ``characters`` cells."""
     import textwrap
 
-    wide = "".join(letter + FILLER * (cells(letter) - 1) for letter in words)  # as many letters as cells
-    return [line.replace(FILLER, "") for line in textwrap.wrap(wide, characters)] or [""]
+    if cells(words) == len(words):
+        return textwrap.wrap(words, characters) or [""]
+    return _in_lines(words, characters, cells)
 
 
 def title_lines(words: str) -> Sequence[str]:
     """Return a title in lines that fit across a picture; a word wider than a line is broken."""
     from mviz_lightning.plotting.text_rendering import width_of_bold
 
-    room = (WIDTH - 2 * TITLE_MARGIN) * 72 / TITLE_SIZE  # in multiples of the font size
+    return _in_lines(words, (WIDTH - 2 * TITLE_MARGIN) * 72 / TITLE_SIZE, width_of_bold)
+
+
+def _in_lines(words: str, room: float, width: Callable[[str], float]) -> list[str]:
+    """Return text in lines that are up to ``room`` wide; a word wider than a line is broken."""
     lines = [""]
-    for part in (part for word in words.split() for part in wrapped(word, int(room))):
-        longer = f"{lines[-1]} {part}".lstrip()
-        if width_of_bold(longer) <= room:
+    for word in words.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if width(longer) <= room:
             lines[-1] = longer
         else:
-            lines.append(part)
+            lines[len(lines) - (not lines[-1]) :] = _broken(word, room, width)
     return lines
+
+
+def _broken(word: str, room: float, width: Callable[[str], float]) -> list[str]:
+    """Return the parts of a word, each up to ``room`` wide, or one letter."""
+    parts = []
+    while word:
+        count = max(sum(width(word[:end]) <= room for end in range(1, len(word) + 1)), 1)
+        parts.append(word[:count])
+        word = word[count:]
+    return parts

@@ -59,7 +59,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def distinct(names: Sequence[str], width: int) -> list[str]:
-    """Return names cut to ``width`` characters so that as many as possible stay different.
+    """Return names cut to ``width`` cells so that as many as possible stay different.
 
     All names are cut in the same way: at the end; at the start, where all names are equal (a number stays whole);
     or in the middle. The first way with the most different names wins.
@@ -68,9 +68,15 @@ def distinct(names: Sequence[str], width: int) -> list[str]:
     common = "".join(letters[0] for letters in shared)
     head, start = max(width - 1, 0) // 2, len(common.rstrip("0123456789"))
     tail = max(width - 1, 0) - head
-    middle = [name if len(name) <= width else f"{name[:head]}…{name[len(name) - tail :]}" for name in names]
-    without = [name if len(name) <= width else shortened(f"…{name[start:]}", width) for name in names]
+    middle = [name if cells(name) <= width else shortened(name, head + 1) + _end(name, tail) for name in names]
+    without = [name if cells(name) <= width else shortened(f"…{name[start:]}", width) for name in names]
     return max(([shortened(name, width) for name in names], without, middle), key=lambda cut: len(set(cut)))
+
+
+def _end(text: str, width: int) -> str:
+    """Return the last letters of a text, of up to ``width`` cells."""
+    ends = accumulate(map(cells, reversed(text)))
+    return text[len(text) - sum(end <= width for end in ends) :]
 
 
 def text_colour_on(face: Any) -> str:

@@ -60,27 +60,40 @@ class PillowText(Text):
         if not (words and self.get_visible()):
             return
         size: Any = renderer.points_to_pixels(self.get_fontsize())
-        letters = Letters(self.get_fontproperties(), size, simple=not COMPLEX_SCRIPTS.search(words))
-        lines, pitch, up = words.split("\n"), self._pitch * letters.size, ASCENT * letters.size
+        simple, pixels = not COMPLEX_SCRIPTS.search(words), hasattr(renderer, "buffer_rgba")
+        letters = Letters(self.get_fontproperties(), size if pixels else MEASURED, simple=simple)
+        lines, pitch, up = words.split("\n"), self._pitch * size, ASCENT * size
         below, share = (len(lines) - 1) * pitch, ALIGNMENTS[self.get_horizontalalignment()]
-        feet = {"top": -up, "bottom": letters.size - up + below, "center": (letters.size + below) / 2 - up}
+        feet = {"top": -up, "bottom": size - up + below, "center": (size + below) / 2 - up}
         x, y = map(float, self.get_transform().transform(self.get_unitless_position()))
         foot = y + {"center_baseline": -up / 2, "baseline": below, **feet}[self.get_verticalalignment()]
-        if hasattr(renderer, "buffer_rgba"):
+        if pixels:
             mask = _mask(lines, letters, round(up), pitch, share)
             left = round(x - share * (mask.shape[1] - 2 * MARGIN)) - MARGIN
             drawn = _tinted(mask, self.get_color(), self._back)
             renderer.draw_image(renderer.new_gc(), left, round(foot) + round(up) + MARGIN - len(mask), drawn[::-1])
         else:
             for number, line in enumerate(lines):
-                self._write(renderer, letters, line, x - share * letters.length(line), foot - number * pitch)
+                length = letters.length(line) * size / MEASURED
+                self._write(renderer, letters, line, x - share * length, foot - number * pitch, size / MEASURED)
 
-    def _write(self, renderer: RendererBase, letters: "Letters", line: str, x: float, foot: float) -> None:
-        """Write a line as letters into a file of vectors, on a rectangle of the colour behind it."""
+    def _write(
+        self, renderer: RendererBase, letters: "Letters", line: str, x: float, foot: float, scale: float
+    ) -> None:
+        """Write a line as letters into a file of vectors, on a rectangle of the colour behind it.
+
+        Args:
+            renderer: What writes the file.
+            letters: The letters at the size at which they are measured.
+            line: The text.
+            x: Left end of the line.
+            foot: Its baseline.
+            scale: Size of the letters, as a multiple of the size at which they are measured.
+        """
         style = renderer.new_gc()
         if self._back is not None:
-            below = (1 - ASCENT) * letters.size
-            place = Affine2D().scale(letters.length(line), letters.size).translate(x, foot - below)
+            height = letters.size * scale
+            place = Affine2D().scale(letters.length(line) * scale, height).translate(x, foot - (1 - ASCENT) * height)
             style.set_linewidth(0)
             renderer.draw_path(style, Path.unit_rectangle(), place, to_rgba(self._back))
         style.set_foreground(self.get_color())
@@ -88,8 +101,8 @@ class PillowText(Text):
         for part in letters.placed(line):
             properties = self.get_fontproperties().copy()
             if part.path is not None:
-                properties.set_family(_family(part.path))
-            renderer.draw_text(style, x + part.place, y, part.text, properties, 0)
+                properties.set_family(family_of(part.path))
+            renderer.draw_text(style, x + part.place * scale, y, part.text, properties, 0)
 
 
 def _mask(lines: list[str], letters: "Letters", up: int, pitch: float, share: float) -> npt.NDArray[np.uint8]:
@@ -149,7 +162,7 @@ class Letters:
         place = 0.0
         for path, text in parts(line):
             own = self._own if path is None else font(path, self.size, simple=self._simple)
-            for piece in text if path and self._cell else [text]:
+            for piece in text if path and self._cell and not COMPLEX_SCRIPTS.search(text) else [text]:
                 width = own.getlength(piece)
                 room = self._cell * cells(piece) if path and self._cell else width
                 yield PlacedText(place + (room - width) / 2, piece, own, path)
@@ -167,7 +180,7 @@ def width_of_bold(line: str) -> float:
 
 
 @cache
-def _family(path: str) -> str | None:
+def family_of(path: str) -> str | None:
     """Return the family of a font file, which matplotlib then knows."""
     fontManager.addfont(path)
     return ImageFont.truetype(path).getname()[0]

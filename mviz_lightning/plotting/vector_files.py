@@ -1,4 +1,4 @@
-"""Pictures as text and shapes, for papers: SVG and PDF."""
+"""Pictures for papers, SVG and PDF: letters are text, lines are shapes; images and colour bars stay pixels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,14 +6,19 @@ from contextvars import ContextVar
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from mviz_lightning.plotting.system_fonts import fonts_in_use
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("svg", "pdf")
 """The formats, by their endings."""
 
-REAL_TEXT: Any = {"svg.fonttype": "none", "svg.hashsalt": "mviz", "pdf.fonttype": 42}
+REAL_TEXT: Any = {"svg.fonttype": "none", "svg.hashsalt": "mviz", "pdf.fonttype": 42, "savefig.bbox": None}
 """Settings of matplotlib: letters stay text, which an editor can change; the same figure gives the same file."""
+
+OUTLINES = {"pdf.fonttype": 3}
+"""Setting for fonts of the system: matplotlib embeds those with PostScript outlines (Noto CJK) wrongly as type 42."""
 
 _format: ContextVar[str] = ContextVar("format", default="png")
 
@@ -40,6 +45,6 @@ def vector_file(figure: "Figure") -> tuple[str, bytes] | None:
     if name not in FORMATS:
         return None
     file = BytesIO()
-    with rc_context(REAL_TEXT):
+    with rc_context(REAL_TEXT | (OUTLINES if fonts_in_use() else {})):
         figure.savefig(file, format=name, metadata={"Date" if name == "svg" else "CreationDate": None})
     return f".{name}", file.getvalue()

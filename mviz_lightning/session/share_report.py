@@ -109,9 +109,10 @@ class ShareReport(Displayed):
         ``run.json``, ``examples.jsonl`` and ``explanations.jsonl``. ``report.html`` shows them in a browser.
 
         Args:
-            folder: Created if it is missing. If a report is saved there again, it replaces the one before.
-            format: ``"png"`` for pixels; ``"svg"`` or ``"pdf"`` for pictures whose letters are text and whose lines are
-                shapes, for papers.
+            folder: Created if it is missing. Files of the same names, of a report that was saved there before, are
+                replaced.
+            format: ``"png"`` for pixels; ``"svg"`` or ``"pdf"`` for papers: letters are text and lines are shapes,
+                images and colour bars stay pixels. Pictures that a method of yours makes from pixels alone stay PNG.
 
         Raises:
             ConfigurationError: ``format`` is another one.
