@@ -18,7 +18,7 @@ HIGH = 0.10
 """Share of the time above which a run counts as expensive."""
 
 LASTING, NOTICED = 3, 10.0
-"""Number of consecutive expensive runs after which a warning is given, if they took more than this many seconds."""
+"""``LASTING`` expensive runs in a row, of more than ``NOTICED`` seconds together, give a warning."""
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class ObservedModel:
         return observed_positions(self.head, self.target)
 
     def _widened(self, labels: Tensor) -> Tensor:
-        """Return labels; a single value is repeated for all outputs of a regression, its quantiles for example."""
+        """Return labels; a single value is repeated for all outputs of a regression, such as quantiles."""
         outputs = self.head.root.shape[1:]
         if self.task != "regression" or not outputs or labels[0].numel() != 1:
             return labels

@@ -24,9 +24,11 @@ def test_the_openmoji_example_trains_logs_and_prints_a_row_an_epoch(tmp_path):
     assert "Traceback" not in finished.stderr
     lines = [json.loads(line) for line in (tmp_path / "version_0/mviz/history.jsonl").read_text().splitlines()]
     told = finished.stdout.partition("What the loss does not say")[2]
-    scores, shown = [line["values"]["score"] for line in lines], re.search(r"accuracy +(\S+) -> (\S+)", told)
-    assert shown
-    assert shown.groups() == (f"{scores[0]:.2f}", f"{scores[-1]:.2f}")
+    begin, end = lines[0]["values"], lines[-1]["values"]
+    expected = [f"{values['score']:.2f}" for values in (begin, end)]
+    expected += [f"{values[f'total/{name}']:.0%}" for name in ("image", "text") for values in (begin, end)]
+    expected += [f"{end[f'perceptual/{name}']:.2f}" for name in ("image", "text")]
+    assert re.findall(r"-?\d+\.\d\d|\d+%", told) == expected
     first, second, _ = (line["values"]["rows"] for line in lines)
     # Explanations at the first validation, and at the end; the alarm reads the score of all 411 validation examples.
     assert first > second == 8192 + 411 - 256

@@ -207,7 +207,7 @@ def test_superpixels_follow_the_image() -> None:
 
 
 def test_superpixels_follow_a_disc_in_noise() -> None:
-    """Without smoothing, SLIC merges most of the disc with its ground: 0.4 of its pixels and more, and not 0.25."""
+    """Without smoothing, SLIC puts 0.4 or more of the disc into segments of its ground; here it is less than 0.25."""
     step = torch.arange(42.0)
     disc = (step - 15) ** 2 + (step[:, None] - 25) ** 2 < 64
     values = torch.where(disc, torch.tensor([0.1, 0.9, 0.1])[:, None, None], torch.tensor(0.35))

@@ -95,7 +95,7 @@ class DealtItems:
         return None if self.grid is None else _fill(self._counts(batch), self._by_grid(batch))
 
     def _filled(self, batch: Any, total: int) -> list[int] | None:
-        """Return the number of items of each row that fills its placeholders exactly, with known or equal lengths."""
+        """Return, for each row, how many items fill its placeholders exactly, with known or equal lengths."""
         counts, keys = self._counts(batch), self._keys(batch)
         if self.known and all(key in self.known for key in keys):
             return _fill(counts, [self.known[key] for key in keys])

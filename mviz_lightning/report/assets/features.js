@@ -145,5 +145,5 @@ function partsFold(run, { parts, examples }) {
   if (!names.length) return null;
   const weights = Object.fromEntries(names.map((name) => [name, numbers(parts[name])])), limit = limitOf(Object.values(weights));
   const figure = (name) => titled(name, mapOf(example.modalities[name], weights[name], limit));
-  return fold(`What each part adds to it in #${examples[0].example}`, () => el("div", null, el("div", { class: "map-grid" }, names.map(figure)), colourBar(limit), el("p", { class: "note" }, "What is lost without the part (occlusion). ", maskNote(example, names))));
+  return fold(`Effect of each part on the feature in #${examples[0].example}`, () => el("div", null, el("div", { class: "map-grid" }, names.map(figure)), colourBar(limit), el("p", { class: "note" }, "What is lost without the part (occlusion). ", maskNote(example, names))));
 }
