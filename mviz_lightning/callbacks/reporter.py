@@ -14,7 +14,7 @@ from mviz_lightning.explainers.contribution_shares.figure import share_curves
 from mviz_lightning.explainers.contribution_shares.pair_figure import pair_curves
 from mviz_lightning.explainers.contribution_shares.subset_figure import subset_pictures
 from mviz_lightning.explainers.drawing import DrawingContext
-from mviz_lightning.plotting.system_fonts import advice
+from mviz_lightning.plotting.system_fonts import font_advice
 from mviz_lightning.session.explanation_history import ExplanationHistory, TimedResult
 from mviz_lightning.session.history import History
 from mviz_lightning.session.remarks import PREFIX
@@ -194,7 +194,7 @@ class Reporter:
 
     def _put(self, records: Sequence[Record], step: int, *, with_trainer_row: bool) -> list[Exception]:
         """Write records under the monitor's prefix, and notes on new kinds of pictures; return the errors."""
-        if line := advice():
+        if line := font_advice():
             self._tell(PREFIX + line, once="fonts")
         records = [*records, *self._notes.of(records)]
         named = [replace(record, key=portable_key(f"{self.dashboard.name}/{record.key}")) for record in records]

@@ -54,7 +54,7 @@ def fonts_in_use() -> list[str]:
 
 
 def legible(text: str) -> str:
-    """Return text in which a box stands for every letter that no font has; :func:`advice` then names them."""
+    """Return text in which a box stands for every letter that no font has; :func:`font_advice` then names them."""
     shown = []
     for letter in unicodedata.normalize("NFC", text.translate(JOINERS)):
         known = letter in own_letters() or (letter.isprintable() and font_with(letter) is not None)
@@ -64,7 +64,7 @@ def legible(text: str) -> str:
     return "".join(shown)
 
 
-def advice() -> str:
+def font_advice() -> str:
     """Return one line that names the letters without a font so far, and the packages that bring one; ``""`` if none."""
     letters = list(_without_font)
     if not letters:

@@ -13,7 +13,7 @@ from mviz_lightning.explainers.contribution_shares.subset_tables import with_sub
 from mviz_lightning.explainers.contribution_shares.tables import share_table
 from mviz_lightning.explainers.drawing import DrawingContext
 from mviz_lightning.notebook.displayed import Displayed
-from mviz_lightning.plotting.system_fonts import advice
+from mviz_lightning.plotting.system_fonts import font_advice
 from mviz_lightning.plotting.vector_files import FORMATS, drawn_as
 from mviz_lightning.session.comparison import ShareComparison
 from mviz_lightning.session.remarks import PREFIX, write_log
@@ -124,7 +124,7 @@ class ShareReport(Displayed):
             raise ConfigurationError(f"format={format!r}: allowed are 'png', 'svg' and 'pdf'. Give format='svg'.")
         with drawn_as(format):
             named = [replace(record, key=f"mviz/{record.key}") for record in self._records()]
-        write_log([PREFIX + line for line in [advice()] if line])
+        write_log([PREFIX + line for line in [font_advice()] if line])
         latest = [replace(record, keep=False) if isinstance(record, Picture) else record for record in named]
         FileSink(Path(folder)).write(latest, 0)
         archive_report(self, Path(folder))

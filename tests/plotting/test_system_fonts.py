@@ -98,9 +98,9 @@ def test_in_files_of_vectors_it_is_text_of_that_font(fonts, tmp_path):
 
 
 def test_what_no_font_has_is_said_with_the_packages_to_install(fonts):
-    assert system_fonts.advice() == ""
+    assert system_fonts.font_advice() == ""
     assert system_fonts.legible(f"{CAT} \U0001f9ff a") == "□ □ a"
-    assert system_fonts.advice() == (
+    assert system_fonts.font_advice() == (
         f"no font of this system has {CAT}\U0001f9ff, so pictures show □ instead. Install fonts: apt install "
         "fonts-noto-cjk fonts-symbola"
     )
@@ -182,7 +182,7 @@ def test_words_from_right_to_left_are_drawn_as_one(fonts, tmp_path):
 
 def test_joiners_of_emojis_are_left_out(fonts):
     assert system_fonts.legible("\U0001f469\u200d\U0001f52c\ufe0f") == "□□"
-    assert "\u200d" not in system_fonts.advice()
+    assert "\u200d" not in system_fonts.font_advice()
 
 
 def test_a_letter_that_no_font_has_is_looked_up_in_few_fonts(fonts, tmp_path, monkeypatch):
@@ -201,7 +201,7 @@ def test_a_letter_that_no_font_has_is_looked_up_in_few_fonts(fonts, tmp_path, mo
 def test_the_advice_fits_the_system(fonts, monkeypatch, platform, advised):
     monkeypatch.setattr("sys.platform", platform)
     system_fonts.legible(CAT)
-    assert system_fonts.advice().endswith(advised)
+    assert system_fonts.font_advice().endswith(advised)
 
 
 @pytest.mark.parametrize("width", [3, 4, 5, 6])
