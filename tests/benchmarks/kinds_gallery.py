@@ -7,6 +7,7 @@ The data are those of ``gallery.py``, and molecules for graphs. Takes about half
 
 import argparse
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import networkx as nx
@@ -66,6 +67,11 @@ def molecules_explained() -> ShareReport:
     return explain(model.eval(), [batch], modalities=modalities, explainers=[DIME(num_examples=1)], pin=[7], **said)
 
 
+def without_inputs(report: ShareReport) -> ShareReport:
+    """Return a report as a monitor with ``show_inputs=False`` draws it."""
+    return replace(report, _drawing=replace(report._drawing, show_inputs=False))
+
+
 def draw(report: ShareReport, file: Path) -> None:
     """Write the first picture of DIME."""
     picture = next(one for one in report.pictures() if one.key.startswith("dime/"))
@@ -82,7 +88,10 @@ def main() -> None:
     for names in TASKS[:5]:
         task = Task.of(names)
         task.train(90)
-        draw(task.report(DIME(num_examples=1)), folder / f"kinds_{'_'.join(names)}.png")
+        report = task.report(DIME(num_examples=1))
+        draw(report, folder / f"kinds_{'_'.join(names)}.png")
+        if names == TASKS[0]:
+            draw(without_inputs(report), folder / "without_inputs.png")
     draw(molecules_explained(), folder / "kinds_molecule_table.png")
 
 
