@@ -195,7 +195,7 @@ class Reporter:
     def _put(self, records: Sequence[Record], step: int, *, with_trainer_row: bool) -> list[Exception]:
         """Write records under the monitor's prefix, and notes on new kinds of pictures; return the errors."""
         if line := font_advice():
-            self._tell(PREFIX + line, once="fonts")
+            self._tell(PREFIX + line)
         records = [*records, *self._notes.of(records)]
         named = [replace(record, key=portable_key(f"{self.dashboard.name}/{record.key}")) for record in records]
         return self._for_each_sink(lambda sink: self._write(sink, named, step, with_trainer_row=with_trainer_row))
@@ -212,10 +212,10 @@ class Reporter:
             line = f"{PREFIX}{logger} does not accept {kind}s; they are in the folder of the run."
             self._tell(line)
 
-    def _tell(self, line: str, once: str = "") -> None:
-        """Write a line to the log, once in a training; of several lines with one ``once``, only the first."""
-        if (key := once or line) not in self.told:
-            self.told.add(key)
+    def _tell(self, line: str) -> None:
+        """Write a line to the log, once in a training."""
+        if line not in self.told:
+            self.told.add(line)
             rank_zero_info(line)
 
     def _for_each_sink(self, write: Callable[[Sink], None]) -> list[Exception]:

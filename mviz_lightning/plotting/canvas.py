@@ -151,6 +151,10 @@ class Canvas:
         placed: dict[str, Any] = {"fontsize": 9, "va": "top"} | style
         self.figure.add_artist(PillowText(left / self.width, 1 - top / self.height, lines, **placed))
 
+    def title(self, lines: Sequence[str]) -> None:
+        """Write the lines of :func:`title_lines` at the top."""
+        self.text(TITLE_MARGIN, 0.08, "\n".join(lines), fontsize=TITLE_SIZE, weight="bold", linespacing=1.1)
+
     def scale(self, left: float, top: float, height: float, colours: "ScalarMappable") -> None:
         """Draw a colour bar with labels at its ends and at 0; as pixels, since a panel takes ten times as long."""
         limit = float(colours.get_clim()[1] or 1)

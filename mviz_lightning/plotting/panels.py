@@ -1,8 +1,8 @@
 """Sizes and colours that the pictures of several methods share."""
 
-from mviz_lightning.plotting.canvas import WIDTH
+from mviz_lightning.plotting.canvas import TITLE_MARGIN, WIDTH
 
-MARGIN = 0.1
+MARGIN = TITLE_MARGIN
 """Inches between the border of a picture and what it shows."""
 
 GAP = 0.1

@@ -105,7 +105,7 @@ def pair_curves(rows: Sequence[RunRecord], modalities: Sequence[str], head: str 
     bands, (places, label) = -(-len(plots) // 2), run_places(rows)
     top, states = 0.1 + len(title) * LINE + 0.06, marked_states(rows, names)
     canvas = Canvas(top + bands * (HEADING + HEIGHT + BELOW) + 0.2 + (LINE if states else 0), WIDTH)
-    canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+    canvas.title(title)
     for number, plot in enumerate(plots):
         band, column = divmod(number, 2)
         above = top + band * (HEADING + HEIGHT + BELOW)

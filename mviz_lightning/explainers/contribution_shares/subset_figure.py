@@ -76,7 +76,7 @@ def _picture(kind: SubsetKind, rows: Sequence[Row], modalities: Sequence[str], w
     top, step = first + LINE * len(told) + 0.1, ROW + DOT * max(0, len(modalities) - 2)
     columns = max(1, min(len(modalities), int((WIDTH - 2 * MARGIN) / (0.5 + 0.075 * max(map(len, modalities))))))
     canvas = Canvas(top + step * len(shown) + 0.4 + LINE * -(-len(modalities) // columns))
-    canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+    canvas.title(title)
     canvas.text(MARGIN, first, "\n".join(told), fontsize=8.5)
     axes = canvas.panel(MARGIN + NAMES, top, WIDTH - MARGIN - NAMES - 0.2, step * len(shown))
     for place, (name, _) in enumerate(shown):

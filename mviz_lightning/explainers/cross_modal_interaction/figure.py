@@ -82,7 +82,7 @@ class _Picture:
         title = title_lines(headline)
         blocks = [self._height(output.pairs[self.place]) for output in self.found.outputs]
         canvas.begin(0.1 + len(title) * LINE + sum(blocks) + 0.05)
-        canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+        canvas.title(title)
         top = 0.1 + len(title) * LINE
         for output, height in zip(self.found.outputs, blocks, strict=True):
             self._draw_output(top, output)

@@ -48,7 +48,7 @@ class ExplanationFigure:
         block = 2 * LINE + 0.08 + sum(height + LINE + 0.1 for height in heights.values())
         canvas = self.drawing.canvas
         canvas.begin(0.1 + len(title) * LINE + len(explanation.outputs) * block + 0.05)
-        canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+        canvas.title(title)
         top = 0.1 + len(title) * LINE
         for output in explanation.outputs:
             self._draw_output(canvas, top, example, output, heights)

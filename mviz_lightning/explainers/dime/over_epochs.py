@@ -53,7 +53,7 @@ def picture_over_epochs(moments: Sequence[Moment], drawing: DrawingContext, key:
     )
     canvas = drawing.canvas
     canvas.begin(0.1 + len(title) * LINE + sum(strips.values()) + len(strips) * 2 * LINE + CURVE + 0.75)
-    canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+    canvas.title(title)
     top = 0.1 + len(title) * LINE
     for name, height in strips.items():
         canvas.text(MARGIN, top, name, fontsize=9.5, weight="bold")

@@ -44,7 +44,7 @@ def case_picture(cases: Sequence[Case], key: str, title: str, drawing: DrawingCo
     """
     below, left = _first(title), _words_from(drawing)
     canvas = Canvas(below + ROW * len(cases))
-    canvas.text(MARGIN, 0.08, "\n".join(title_lines(title)), fontsize=10, weight="bold", linespacing=1.1)
+    canvas.title(title_lines(title))
     for place, case in enumerate(cases):
         top = below + ROW * place
         for panel, name in _panels(canvas, top, case.example, drawing):

@@ -139,7 +139,7 @@ def class_picture(result: ErrorResult, key: str, labels: Labels, when: str) -> P
     first = 0.1 + LINE * len(title)
     top = first + LINE * (len(told) + 1) + 0.05
     canvas = Canvas(top + ROW * (len(rows) + 1) + 0.5)
-    canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+    canvas.title(title)
     canvas.text(MARGIN, first, "\n".join(told), fontsize=8.5)
     _draw_legend(canvas, first + LINE * len(told) + 0.03, names)
     _draw_numbers(canvas, top, rows, names)
@@ -217,7 +217,7 @@ def course(history: Sequence[tuple[int, int, Counts]], key: str, labels: Labels)
     names = drawn(found[-1])
     shares = {name: [100 * counts[name] / max(1, sum(counts.values())) for counts in found] for name in names}
     canvas = Canvas(3.0)
-    canvas.text(MARGIN, 0.08, f"What failed, {labels.moment('over the training')}", fontsize=10, weight="bold")
+    canvas.title([f"What failed, {labels.moment('over the training')}"])
     axes = canvas.panel(0.65, 0.4, WIDTH - 1.85, 2.1)
     _stack(axes, places, {name: shares[name] for name in names if name not in GAINS})
     for name in names:

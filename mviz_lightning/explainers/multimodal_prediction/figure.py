@@ -107,7 +107,7 @@ def example_picture(
     top = first + max(0.16 * len(lead) + 0.1, FILLED + CAPTION if stamps.modality_types else 0.0)
     height = row * max(1, len(found.effects))
     canvas.begin(top + height + 0.5 + 0.16 * len(foot))
-    canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+    canvas.title(title)
     canvas.text(MARGIN, first, "\n".join(lead), fontsize=8.5, color="#222222")
     _draw_names(canvas, top, row, found)
     bars = canvas.panel(MARGIN + NAME, top, stamps.left - MARGIN - NAME - GAP, height, "bars")

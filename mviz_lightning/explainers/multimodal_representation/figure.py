@@ -85,7 +85,7 @@ def _picture(
         + LINE * len(top)
     )
     canvas.begin(fixed + sum(blocks.values()) + (0 if blocks else 2 * LINE) + _parts_height(feature, drawing) + 0.1)
-    canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+    canvas.title(title)
     place = _draw_head(canvas, 0.1 + LINE * len(title) + 0.05, result, feature, common, top)
     for name, height in blocks.items():
         _draw_inputs(canvas, place, name, feature, drawing)

@@ -93,7 +93,7 @@ class EffectsFigure:
         height = self._height(found)
         top = 0.1 + LINE * len(title)
         canvas.begin(top + LINE + height + 0.05)
-        canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+        canvas.title(title)
         canvas.text(MARGIN, top, UNIT, fontsize=8, color="#555555")
         draw(canvas, top + LINE, found, colours)
         return canvas.picture(f"{self.name}/example_{found.position}", headline, keep=True, note=NOTE)

@@ -74,7 +74,7 @@ class _Picture:
         title = title_lines(headline)
         block = 2 * LINE + 0.08 + sum(height + 2 * LINE for height in self._heights.values())
         canvas.begin(0.1 + len(title) * LINE + len(self.found.outputs) * block + 0.05)
-        canvas.text(MARGIN, 0.08, "\n".join(title), fontsize=10, weight="bold", linespacing=1.1)
+        canvas.title(title)
         top = 0.1 + len(title) * LINE
         for output in self.found.outputs:
             self._draw_output(top, output)
