@@ -20,7 +20,7 @@ LISTED = 8
 """Largest number of letters that the line about missing fonts lists."""
 
 TRIED_FONTS = 500
-"""Largest number of font files in which a letter is looked up: opening one takes about a millisecond."""
+"""Largest number of font files in which a letter is looked up: for a letter that no font has, all of them are read."""
 
 JOINERS = dict.fromkeys(map(ord, "\u200d\ufe0e\ufe0f"))
 """Invisible letters that choose the form of an emoji, or join several; they are left out."""
